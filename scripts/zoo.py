@@ -1,8 +1,9 @@
 """Which networks of timm, torchvision and transformers distil? Random weights, small images.
 
     make test-zoo                           # all that runs/zoo.json does not hold, into results/zoo.md; hours
-    python scripts/zoo.py --calls           # the calls alone
-    python scripts/zoo.py --again           # what failed once more
+    python scripts/zoo.py --calls           # the calls and commands alone
+    python scripts/zoo.py --facts           # the last maps and methods alone
+    python scripts/zoo.py --again           # what failed, or was not there, once more
     python scripts/zoo.py --only deit_tiny  # pairs with this network
 
 The networks stand in a ring, mixed by a fixed seed: each teaches the next one, so each is a teacher once and a student
@@ -18,6 +19,7 @@ Of one student of each library, ``python -m understudy predict`` and ``export`` 
 """
 
 import argparse
+import gc
 import json
 import random
 import re
@@ -43,7 +45,7 @@ from understudy import Objective, methods
 from understudy.config.train import TrainConfig
 from understudy.errors import UserError
 from understudy.files import write_atomically
-from understudy.models import build
+from understudy.models import Normalized, build
 from understudy.objective.term import Facts
 from understudy.taps import TappedNetwork, call, evaluating, inner
 from understudy.taps.defaults import PROPOSALS
@@ -57,8 +59,21 @@ LIST = ROOT / "scripts" / "zoo.txt"
 CLASSES, SAMPLES = 10, 4
 SURELY = 1e-2  # of the largest gradient on norms and biases, above which a term's gradient is not computed as a whole
 READING = ("maps", "pairs", "pair")  # settings of the methods that are tried
+ELSEWHERE = ("fgd", "patient-kd", "tinybert")  # methods of detectors, and between transformers alone
 
 Named = tuple[str, dict[str, object], int]  # a network, its settings, the size of its images
+LAWS = (
+    "What the methods refuse by their definition:",
+    "",
+    "- `cat-kd` and `sdd` apply the classifier to each place of the last map. A network with a layer between the",
+    "  pooling and the classifier (MobileNetV3, GhostNet, VGG, LCNet, EfficientViT) has no such maps of classes.",
+    "- `at-gradient` differentiates a gradient, which does not depend on the weights below a tap that only a mean and",
+    "  a linear layer follow.",
+    "- `simkd` hands over the teacher's classifier, which must be a linear layer or a convolution of 1x1.",
+    "",
+    "What is small: `mgd` is a sum over the elements of the last map, and its weight 7e-5 is for maps of 7x7; images",
+    "of 64 pixels leave 2x2. Its docstring says so, and the check names the remedy: a larger weight, or balance.",
+)
 State = dict[str, dict[str, object]]
 CALL, COMMANDS = "call ", "commands "  # what the keys of a state begin with
 ENOUGH = 0.95  # of the calls
@@ -83,10 +98,10 @@ SIZES = {  # of the images of networks that take none of 64 pixels
     "nest_tiny": 128,
     "hiera_tiny_224": 224,
     "crossvit_tiny_240": 240,
-    "efficientformer_l1": 224,
     "bat_resnext26ts": 256,
-    "haloregnetz_b": 256,
+    "haloregnetz_b": 224,
 }
+ONE_SIZE = {"timm:efficientformer_l1": 224}  # of networks that take no other: it stands before them
 
 
 def names() -> list[Named]:
@@ -104,7 +119,9 @@ def names() -> list[Named]:
 def made(name: str, settings: dict[str, object], size: int) -> nn.Module:
     """A network with fresh weights, whose batch norms hold the statistics of a batch."""
     torch.manual_seed(0)
-    network = build(name, classes=CLASSES, channels=3, size=size, **settings)
+    network = build(name, classes=CLASSES, channels=3, size=ONE_SIZE.get(name, size), **settings)
+    if name in ONE_SIZE:
+        network = Normalized(network, (0.0,) * 3, (1.0,) * 3, size=ONE_SIZE[name])
     norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     usual = [norm.momentum for norm in norms]
     network.train()
@@ -200,23 +217,27 @@ def proposed(teacher: nn.Module, student: nn.Module, images: torch.Tensor) -> di
     return found
 
 
-def run(state: State, file: Path, calls: bool, again: bool, only: str) -> None:
+def run(state: State, file: Path, calls: bool, facts: bool, again: bool, only: str) -> None:
     """All pairs that ``state`` does not hold; ``file`` gets it after each of them."""
     ring = names()
     random.Random(0).shuffle(ring)
     tested = [name for name in methods.METHODS if set(methods.find(name).needed) & set(READING)]
+    tested = [name for name in tested if name not in ELSEWHERE]
     pairs = list(zip(ring, ring[1:] + ring[:1], strict=True))
-    tries: list[tuple[str, Callable[[], dict[str, object]]]] = [
-        (f"{CALL}{first[0]} -> {second[0]}", partial(called, first, second)) for first, second in pairs
-    ]
-    if not calls:
-        tries += [(f"{first[0]} -> {second[0]}", partial(facts_of, first, second, tested)) for first, second in pairs]
-    tries += [(f"{COMMANDS}{name}", partial(commanded, name)) for name in BACK]
-    for key, tried_once in tries:
-        if only not in key or (key in state and not (again and failed(state[key]))):
+    tries: list[tuple[str, Callable[[], dict[str, object]]]] = []
+    if calls or not facts:
+        tries += [(f"{CALL}{first[0]} -> {second[0]}", partial(called, first, second)) for first, second in pairs]
+        tries += [(f"{COMMANDS}{name}", partial(commanded, name)) for name in BACK]
+    if facts or not calls:
+        for first, second in pairs:
+            before = state.get(f"{first[0]} -> {second[0]}", {})
+            tries.append((f"{first[0]} -> {second[0]}", partial(facts_of, first, second, tested, before)))
+    for key, tried_once in sorted(tries, key=lambda each: again and not failed(state.get(each[0], {}))):
+        if only not in key or (key in state and not (again and (failed(state[key]) or _lacks(state[key], tested)))):
             continue
         began = time.monotonic()
         state[key] = {"commit": commit(), **tried_once()}
+        gc.collect()  # networks refer to themselves
         file.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(file, json.dumps(state, indent=1).encode())
         print(f"{key} {time.monotonic() - began:.0f} s", file=sys.stderr)
@@ -277,13 +298,21 @@ def commanded(student: str) -> dict[str, object]:
     return {"commands": results}
 
 
-def facts_of(teacher: Named, student: Named, tested: list[str]) -> dict[str, object]:
-    """The last map of the teacher, and of each method why it does not work on the pair, empty where it does."""
+def _lacks(facts: dict[str, object], tested: list[str]) -> bool:
+    return "methods" in facts and any(name not in facts["methods"] for name in tested)  # type: ignore[operator]
+
+
+def facts_of(teacher: Named, student: Named, tested: list[str], before: dict[str, object]) -> dict[str, object]:
+    """The last map of the teacher, and of each method why it does not work on the pair, empty where it does.
+
+    Methods that worked ``before`` are not tried again.
+    """
     size = max(teacher[2], student[2])
+    results = {name: reason for name, reason in before.get("methods", {}).items() if not reason}  # type: ignore[attr-defined]
     try:
         network = made(teacher[0], teacher[1], size)
     except Exception as error:  # whatever a network raises
-        return {"map": {"error": _line(error)}, "methods": {}}
+        return {"map": {"error": _line(error)}, "methods": results}
     family = type(inner(network)).__module__
     last: dict[str, object] = {"family": family}
     try:
@@ -296,9 +325,8 @@ def facts_of(teacher: Named, student: Named, tested: list[str]) -> dict[str, obj
         learner = made(student[0], student[1], size)
         rules = proposed(network, learner, images[:2])
     except Exception as error:
-        return {"map": last, "error": _line(error), "methods": {}}
-    results: dict[str, str] = {}
-    for name in tested:
+        return {"map": last, "error": _line(error), "methods": results}
+    for name in (name for name in tested if name not in results):
         method = methods.find(name)
         taps = {key: rules[method.proposed_by.get(key, key)] for key in method.needed}
         try:
@@ -308,7 +336,8 @@ def facts_of(teacher: Named, student: Named, tested: list[str]) -> dict[str, obj
             own = made(student[0], student[1], size) if method.grafts else learner
             results[name] = tried(name, taps, network, own, images)
         except Exception as error:  # an error of any kind is what is looked for
-            results[name] = _line(error)
+            once = re.search(r"derivative for '?(?:aten::)?(\w+?)(?:_backward)?'? is not implemented", str(error))
+            results[name] = f"PyTorch cannot differentiate the gradient of {once[1]}" if once else _line(error)
     return {"map": last, "methods": results}
 
 
@@ -343,7 +372,7 @@ def page(state: State) -> str:
     done = {key: facts["methods"] for key, facts in built.items() if "error" not in facts}
     families = {facts["family"] for facts in maps.values()}  # type: ignore[index]
     right = sum(bool(facts["right"]) for facts in maps.values())  # type: ignore[index]
-    tested = sorted({name for results in done.values() for name in results})  # type: ignore[attr-defined]
+    tested = sorted({name for results in done.values() for name in results} - set(ELSEWHERE))  # type: ignore[attr-defined]
     whole = sum(not any(results.values()) for results in done.values())  # type: ignore[attr-defined]
     distilled = sum(not facts["call"] for facts in calls.values())
     back = sum(facts.get("back") == "" for facts in calls.values())
@@ -368,17 +397,18 @@ def page(state: State) -> str:
         f"torchvision {version('torchvision')}, transformers {version('transformers')}, at "
         + ", ".join(f"{commit} ({count} facts)" for commit, count in commits.items())
         + ".",
-        *(
-            ["What failed at an earlier of these commits may work since: `--again` tries it once more."]
-            if len(commits) > 1
-            else []
-        ),
-        "A method works if its objective is built and finite, and no term's gradient on the student is below 1e-4 of",
-        "the largest term's. The table says what runs, not what helps.",
+        "`--again` tries once more what failed at an earlier commit; what worked is not tried again.",
         "",
-        "| method | works on pairs | of |",
-        "|---|---|---|",
+        "A method works if its objective is built and finite, and no term's gradient on the student is below 1e-4 of",
+        "the largest term's, at the weights of the papers and for fresh weights. It *refuses* a pair by one line that",
+        "says what it needs; the check before a training prints the same line. *Small* is such a gradient below 1e-4,",
+        "of which the check warns. The table says what runs, not what helps.",
+        "",
+        "| method | works on pairs | refuses | small | fails | of |",
+        "|---|---|---|---|---|---|",
         *(_counted(name, done) for name in tested),
+        "",
+        *LAWS,
         "",
         "## Calls that do not work",
         "",
@@ -414,7 +444,17 @@ def page(state: State) -> str:
 
 def _counted(name: str, done: Mapping[str, object]) -> str:
     results = [each[name] for each in done.values() if name in each]  # type: ignore[index, operator]
-    return f"| `{name}` | {sum(not reason for reason in results)} | {len(results)} |"
+    kinds = Counter(_kind(reason) for reason in results)
+    counts = " | ".join(str(kinds[kind]) for kind in ("works", "refuses", "small", "fails"))
+    return f"| `{name}` | {counts} | {len(results)} |"
+
+
+def _kind(reason: str) -> str:
+    if not reason:
+        return "works"
+    if reason.startswith("dead: "):
+        return "small"
+    return "fails" if re.match(r"[A-Z]\w+(Error|Exception): ", reason) or "not finite" in reason else "refuses"
 
 
 def _listed(commands: Mapping[str, dict[str, object]]) -> str:
@@ -431,13 +471,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--state", type=Path, default=ROOT / "runs" / "zoo.json", help="the facts of all pairs so far")
     parser.add_argument("--calls", action="store_true", help="the calls and commands alone")
+    parser.add_argument("--facts", action="store_true", help="the last maps and methods alone")
     parser.add_argument("--again", action="store_true", help="try once more what failed")
     parser.add_argument("--only", default="", help="only pairs with this word in their names")
     parser.add_argument("--out", type=Path, default=ROOT / "results" / "zoo.md", help="the page")
     given = parser.parse_args()
     warnings.filterwarnings("ignore")
     state = json.loads(given.state.read_text()) if given.state.exists() else {}
-    run(state, given.state, given.calls, given.again, given.only)
+    run(state, given.state, given.calls, given.facts, given.again, given.only)
     given.out.write_text(page(state))
     calls = {key: facts["call"] for key, facts in state.items() if key.startswith(CALL)}
     distilled = sum(not reason for reason in calls.values())

@@ -10,7 +10,7 @@ TIMM = '''
 import torch
 from torch import nn
 
-WEIGHTS = {"tiny.a": 0.0, "tiny.b": 0.25, "deep.a": 0.1}
+WEIGHTS = {"tiny.a": 0.0, "tiny.b": 0.25, "deep.a": 0.1, "maps.a": 0.2}
 FAILURE = []  # an exception to raise instead of loading
 
 
@@ -36,8 +36,31 @@ class Tiny(nn.Module):
         return self.classifier(self.bn1(self.conv_stem(x)).relu().mean((2, 3)))
 
 
+class Maps(Tiny):
+    """With maps of strides 2, 4, 8 and 8, as timm's networks offer them to detectors."""
+
+    def __init__(self, num_classes=5, in_chans=3, width=4):
+        super().__init__(num_classes, in_chans, width)
+        self.conv_stem.stride = 2, 2
+        self.blocks = nn.Sequential(*(nn.Conv2d(width, width, 3, stride, 1) for stride in (2, 2, 1)))
+        self.feature_info = [{"num_chs": width, "reduction": stride} for stride in (2, 4, 8, 8)]
+
+    def forward(self, x):
+        return self.classifier(self.forward_intermediates(x, [3])[0].mean((2, 3)))
+
+    def forward_intermediates(self, x, indices, output_fmt="NCHW", intermediates_only=True):
+        maps = [self.bn1(self.conv_stem(x)).relu()]
+        for block in self.blocks:
+            maps.append(block(maps[-1]).relu())
+        return [maps[index] for index in indices]
+
+    def prune_intermediate_layers(self, indices, prune_norm=False, prune_head=True):
+        self.blocks = self.blocks[: max(indices)]
+        self.classifier = nn.Identity()
+
+
 def list_models(filter="", pretrained=False):
-    return list(WEIGHTS) if pretrained else ["tiny", "deep", "bare"]
+    return list(WEIGHTS) if pretrained else ["tiny", "deep", "bare", "maps"]
 
 
 def is_model(name):
@@ -61,7 +84,7 @@ def get_pretrained_cfg(name):
 
 
 def create_model(name, pretrained=False, **settings):
-    network = Tiny(**settings)
+    network = (Maps if name.startswith("maps") else Tiny)(**settings)
     network.pretrained_cfg = get_pretrained_cfg(name)
     if pretrained:
         if FAILURE:

@@ -72,6 +72,14 @@ class FastAttention(ViT):
         return self.head(self.norm(tokens).mean(1))
 
 
+class HardResNet(ResNet):
+    """``hardsigmoid`` scales its middle maps, of which PyTorch has no second derivative, as in MobileNetV3."""
+
+    def __init__(self) -> None:
+        super().__init__(2)
+        self.layer2.add_module("gate", nn.Hardsigmoid())
+
+
 class NormLinear(nn.Sequential):
     """A classifier with a norm inside, as in timm's LeViT, SHViT and EfficientViT."""
 
@@ -142,7 +150,10 @@ def test_the_last_map_and_the_classifier(network: nn.Module, maps: str, head: st
         ("at-gradient", ViT(8, 4), ResNet(2)),
         ("at-gradient", ResNet(4), ViT(8, 4)),
         ("at-gradient", FastAttention(8, 4), FastAttention(4, 4)),
+        ("at-gradient", ResNet(4), HardResNet()),
         ("srrl", ConvolutionHead(), ResNet(2)),
+        ("simkd", ConvolutionHead(), ResNet(2)),
+        ("simkd", ResNet(2), ConvolutionHead()),
         ("simkd", NormHead(), ResNet(2)),
         ("simkd", ResNet(2), NormHead()),
         ("cwd", ResNet(4), PooledTokens()),
@@ -163,9 +174,16 @@ def test_methods_work_with_the_taps_that_they_propose(name: str, teacher: nn.Mod
         assert sum(float(g.abs().sum()) for g in gradients if g is not None) > 0
 
 
+class Distances(nn.Module):
+    """An operation of which PyTorch has no second derivative."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cdist(x.flatten(1), torch.ones(64, x[0].numel()), p=1.0)
+
+
 def test_a_network_that_cannot_be_differentiated_twice_is_named() -> None:
-    student = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Hardsigmoid(), nn.Conv2d(4, 4, 3), nn.Flatten(), nn.Linear(64, 10))
-    with pytest.raises(UserError, match="cannot differentiate that of the network's hardsigmoid: take another method"):
+    student = nn.Sequential(nn.Conv2d(3, 4, 3), Distances(), nn.Linear(64, 10))
+    with pytest.raises(UserError, match="cannot differentiate that of the network's _cdist: take another method"):
         distill(
             ResNet(2),
             student,

@@ -49,7 +49,9 @@ DATA = [
     "RandAugment",
     "Stream",
     "TrivialAugment",
+    "Turn",
     "as_data",
+    "clouds",
     "from_datasets",
     "from_inputs",
     "from_tensors",
@@ -61,7 +63,7 @@ TERMS = """
     AB AT BSS BYOT CAN CATKD CC CCDifferences CE CRD CRDBatch CRLD CWD CWTM ClassDistance ClassSpread Confidence
     ConfidentMaps ConfidentTeachers CurriculumKD DGKD DIST DISTMaps DKD DKPP DML DarkRank Direction EncoderFeatures
     FCFD FGD FSP FactorTransfer GradientAT Hint ICKD IRG KD KDSVD LDRLD Labels Localisation LogitRegression LogitsL1
-    MGD MLKD MiniLM NKD NORM NST Neurons NoisyTeacher OFA OFD OthersKD Outputs PAD PKD PKT Paraphraser Patience
+    MGD MLKD MiniLM N3 NKD NORM NST Neurons NoisyTeacher OFA OFD OthersKD Outputs PAD PKD PKT Paraphraser Patience
     RKDAngle RKDDistance RLD Review Rocket SDD SP SRD SRRL SSKD ScaleKD SeveralTeachers SimKD SoftDivergence
     StandardisedKD TapLabels TargetKD TinyBERT TokenKD TokenLabels TransformedTeacher Triplets VID ViewHead
     VirtualTeacher Vote WeightedSoftLabels

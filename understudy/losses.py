@@ -52,13 +52,16 @@ from understudy.methods.kd import kd as kd
 from understudy.methods.kdsvd import kdsvd as kdsvd
 from understudy.methods.ldrld import ldrld as ldrld
 from understudy.methods.localisation import bounded_boxes as bounded_boxes
+from understudy.methods.localisation import bounded_numbers as bounded_numbers
 from understudy.methods.localisation import box_distance as box_distance
+from understudy.methods.localisation import number_distance as number_distance
 from understudy.methods.logit_regression import logit_regression as logit_regression
 from understudy.methods.mgd import mgd as mgd
 from understudy.methods.minilm import minilm as minilm
 from understudy.methods.mlkd import batch_correlation as batch_correlation
 from understudy.methods.mlkd import class_correlation as class_correlation
 from understudy.methods.mlkd import mlkd as mlkd
+from understudy.methods.n3 import n3 as n3
 from understudy.methods.neurons import neurons as neurons
 from understudy.methods.nkd import nkd as nkd
 from understudy.methods.noisy_teacher import noisy_logit_regression as noisy_logit_regression

@@ -56,6 +56,7 @@ from understudy.methods.logit_regression import LogitRegression as LogitRegressi
 from understudy.methods.mgd import MGD as MGD
 from understudy.methods.minilm import MiniLM as MiniLM
 from understudy.methods.mlkd import MLKD as MLKD
+from understudy.methods.n3 import N3 as N3
 from understudy.methods.neurons import Neurons as Neurons
 from understudy.methods.nkd import NKD as NKD
 from understudy.methods.noisy_teacher import NoisyTeacher as NoisyTeacher

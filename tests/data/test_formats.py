@@ -161,8 +161,9 @@ def test_the_index_of_shards_is_kept_until_a_shard_changes(tmp_path, monkeypatch
 def arrays(root, **given):
     (root / "arrays").mkdir(exist_ok=True)
     for name, array in given.items():
-        np.save(root / "arrays" / f"{name}.npy", array)
-    np.savez(root / "arrays.npz", **given)
+        if array is not None:
+            np.save(root / "arrays" / f"{name}.npy", array)
+    np.savez(root / "arrays.npz", **{name: array for name, array in given.items() if array is not None})
     return root / "arrays", root / "arrays.npz"
 
 
@@ -180,6 +181,22 @@ def test_numpy_files(tmp_path, monkeypatch):
     streamed = load("numpy", root, validation=4, workers=0)
     batch = next(iter(streamed.train.source.batches([torch.tensor([5, 2])], torch.device("cpu"))))
     assert torch.equal(batch, torch.from_numpy(X[[5, 2]]).permute(0, 3, 1, 2))
+
+
+def test_the_validation_part_of_numpy_files(tmp_path):
+    parts = {"x_train": X[:10], "y_train": Y[:10], "x_val": X[10:14], "y_val": Y[10:14]}
+    for root in arrays(tmp_path, **parts, x_test=X[14:], y_test=Y[14:]):
+        data = load("numpy", root)
+        assert [len(part) for part in (data.train, data.validation, data.test)] == [10, 4, 6]
+        assert data.validation.targets.tolist() == Y[10:14].tolist()
+        assert len(load("numpy", root, validation=0).validation or ()) == 0
+    alone = arrays(tmp_path / "arrays", **parts)[1]
+    data = load("numpy", alone, validation=2)
+    assert [len(part) for part in (data.train, data.validation, data.test)] == [8, 2, 4]
+    with pytest.raises(UserError, match=r"the validation part has no labels \(y_val\)"):
+        load("numpy", arrays(alone.parent, **{**parts, "x_test": X, "y_test": Y, "y_val": None})[1])
+    with pytest.raises(UserError, match="3 samples and 4 labels in the validation part"):
+        load("numpy", arrays(alone.parent, **{**parts, "x_val": X[:3], "x_test": X, "y_test": Y})[1])
 
 
 def test_a_few_rows_that_are_no_distributions_make_no_regression(tmp_path):

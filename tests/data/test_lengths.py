@@ -14,7 +14,7 @@ from understudy.data.lengths import lengths_of
 from understudy.data.sources import InMemory
 from understudy.errors import UserError
 from understudy.tasks import Text
-from understudy.terms import CE, KD, MiniLM
+from understudy.terms import CE, KD, MiniLM, as_sum
 from understudy.training import preflight
 from understudy.training.loop import Training
 
@@ -138,3 +138,14 @@ def test_what_has_no_lengths_is_refused(tmp_path):
     with pytest.raises(UserError, match="stored values of tokens have one"):
         training(config, CE() + term, stored).run()
     training(config, CE() + KD(), stored).run()
+
+
+def test_the_check_times_texts_of_average_length():
+    student, columns = encoder(1), []
+    student.register_forward_pre_hook(
+        lambda _m, _a, given: columns.append(given["input_ids"].shape[1]), with_kwargs=True
+    )
+    for group, expected in ((3, round(LONG[DATA.train.ids].double().mean().item())), (None, LENGTH)):
+        stage = Stage("only", as_sum(CE()), TrainConfig(epochs=1, batch=6, group_by_length=group))
+        list(preflight.check_stage(stage, student, [], DATA, Settings(device="cpu")))
+        assert columns[-1] == expected

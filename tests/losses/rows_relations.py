@@ -14,6 +14,7 @@ from understudy.losses import (
     darkrank,
     irg_edges,
     irg_transformation,
+    n3,
     pkt,
     relative_dissimilarity,
     rkd_angle,
@@ -23,6 +24,10 @@ from understudy.losses import (
 
 RANGE = range(BATCH)
 VECTOR = normal(4)
+
+
+def squares(g: Generator) -> Tensor:
+    return VECTOR(g) ** 2
 
 
 def small(g: Generator) -> Tensor:
@@ -153,6 +158,7 @@ def _triplets(s: np.ndarray, *teachers: np.ndarray, margin: float) -> np.ndarray
 relation = partial(Row, alone=False)
 
 ROWS = [
+    Row("n3", n3, (squares,), lambda squares: (squares**1.5).sum(1), teacher=(), equal=None),
     Row("irg_edges", irg_edges, (normal(2, 3), normal(4)), _irg_edges, equal=None, alone=False),
     Row("irg_edges, equal", irg_edges, (VECTOR, VECTOR), _irg_edges, alone=False),
     Row(

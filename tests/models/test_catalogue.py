@@ -44,6 +44,7 @@ OF_OTHER_TASKS = {
     "rotate",
     "transe",
     "unet",
+    "pillars",
     "fcos",
 }  # texts, triples, masks, boxes
 

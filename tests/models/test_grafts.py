@@ -5,6 +5,7 @@ import json
 
 import pytest
 import torch
+from torch import nn
 
 from understudy import TrainConfig, UserError, distill, load
 from understudy.data import from_tensors
@@ -43,6 +44,25 @@ def test_a_graft_answers_with_the_teachers_classifier_and_is_made_again_from_its
     assert torch.equal(again(inputs), student(inputs))
 
 
+@pytest.mark.parametrize("maps", [None, Pair.parse("0 -> 0")], ids=["bridge", "projector"])
+@pytest.mark.parametrize("kinds", ["conv linear", "linear conv", "conv conv"])
+def test_a_classifier_may_be_a_convolution_of_1x1(maps, kinds):
+    def network(kind, width):
+        last = nn.Conv2d(width, 3, 1) if kind == "conv" else nn.Linear(width, 3)
+        parts = [nn.Conv2d(1, width, 3), nn.AdaptiveAvgPool2d(1), last, nn.Flatten()]
+        return nn.Sequential(*(parts if kind == "conv" else [*parts[:2], nn.Flatten(), last]))
+
+    teacher, student = (network(*pair) for pair in zip(kinds.split(), (6, 4), strict=True))
+    heads = Pair.parse(" -> ".join("2" if kind == "conv" else "3" for kind in kinds.split()))
+    graft = Graft.between(student, teacher, heads, maps)
+    graft.onto(student)
+    graft.fill(student, teacher, heads.teacher.path)
+    theirs, ours = teacher.get_submodule(heads.teacher.path), student.get_submodule(graft.classifier)
+    assert torch.equal(ours.weight.flatten(), theirs.weight.flatten())
+    assert torch.equal(ours.bias, theirs.bias)
+    assert student(torch.randn(2, 1, 8, 8)).shape == (2, 3)
+
+
 def test_an_expansion_is_added_to_the_map_and_made_again_from_its_description():
     _, student = networks()
     again, before = copy.deepcopy(student), copy.deepcopy(student)
@@ -79,7 +99,7 @@ def test_another_graft_on_the_same_student_is_refused():
 
 def test_only_linear_layers_are_classifiers():
     teacher, student = networks()
-    with pytest.raises(UserError, match="the student's 'layer2' is no linear layer"):
+    with pytest.raises(UserError, match="the student's 'layer2' is no linear layer and no convolution of 1x1"):
         Graft.between(student, teacher, Pair.parse("linear -> layer2"))
 
 

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import re
 from pathlib import Path
 
 import pytest
@@ -237,3 +238,74 @@ def test_what_is_no_weights_file(tmp_path):
     save_file({}, tmp_path / "a.safetensors")
     with pytest.raises(UserError, match="holds no tensors"):
         read_weights(tmp_path / "a.safetensors")
+
+
+class Separable(nn.Module):
+    """The modules of a block as timm lists them."""
+
+    def __init__(self, eps: float):
+        super().__init__()
+        self.conv_dw, self.bn1 = nn.Conv2d(4, 4, 3, groups=4, bias=False), nn.BatchNorm2d(4, eps)
+        self.se = nn.ModuleDict({"conv_reduce": nn.Conv2d(4, 1, 1), "conv_expand": nn.Conv2d(1, 4, 1)})
+        self.conv_pw, self.bn2 = nn.Conv2d(4, 4, 1, bias=False), nn.BatchNorm2d(4, eps)
+
+
+class Inverted(nn.Module):
+    def __init__(self, eps: float):
+        super().__init__()
+        self.conv_pw, self.bn1 = nn.Conv2d(4, 4, 1, bias=False), nn.BatchNorm2d(4, eps)
+        self.conv_dw, self.bn2 = nn.Conv2d(4, 4, 3, groups=4, bias=False), nn.BatchNorm2d(4, eps)
+        self.conv_pwl, self.bn3 = nn.Conv2d(4, 4, 1, bias=False), nn.BatchNorm2d(4, eps)
+
+
+class EfficientNet(nn.Module):
+    def __init__(self, eps: float = 1e-3):
+        super().__init__()
+        self.conv_stem, self.bn1 = nn.Conv2d(3, 4, 3, bias=False), nn.BatchNorm2d(4, eps)
+        stages = [Separable(eps)], [Inverted(eps), Inverted(eps)]
+        self.blocks = nn.Sequential(*(nn.Sequential(*stage) for stage in stages))
+        self.conv_head, self.bn2 = nn.Conv2d(4, 4, 1, bias=False), nn.BatchNorm2d(4, eps)
+        self.classifier = nn.Linear(4, 2)
+
+
+THEIRS = {
+    r"^conv_stem": "_conv_stem",
+    r"^bn1": "_bn0",
+    r"^conv_head": "_conv_head",
+    r"^bn2": "_bn1",
+    r"^classifier": "_fc",
+    r"^blocks\.0\.0\.conv_dw": "_blocks.0._depthwise_conv",
+    r"^blocks\.0\.0\.bn1": "_blocks.0._bn1",
+    r"^blocks\.0\.0\.se.conv_": "_blocks.0._se_",
+    r"^blocks\.0\.0\.conv_pw": "_blocks.0._project_conv",
+    r"^blocks\.0\.0\.bn2": "_blocks.0._bn2",
+    r"^blocks\.1\.0": "_blocks.1",
+    r"^blocks\.1\.1": "_blocks.2",
+    r"([12])\.conv_pwl": r"\1._project_conv",
+    r"([12])\.conv_pw": r"\1._expand_conv",
+    r"([12])\.conv_dw": r"\1._depthwise_conv",
+    r"([12])\.bn1": r"\1._bn0",
+    r"([12])\.bn2": r"\1._bn1",
+    r"([12])\.bn3": r"\1._bn2",
+}
+
+
+def test_the_names_of_efficientnet_pytorch(tmp_path):
+    trained = EfficientNet()
+    named = {}
+    for name, value in reversed(trained.state_dict().items()):
+        for pattern, replacement in THEIRS.items():
+            name = re.sub(pattern, replacement, name)
+        named[name] = value
+    assert {"_blocks.2._bn2.running_var", "_blocks.0._se_reduce.bias"} <= named.keys()
+    save_file(named, tmp_path / "b0.safetensors")
+    network = EfficientNet()
+    assert not same(network, trained)
+    load_weights(network, tmp_path / "b0.safetensors")
+    assert same(network, trained)
+    with pytest.raises(UserError, match="take timm's networks of that kind"):
+        load_weights(EfficientNet(eps=1e-5), tmp_path / "b0.safetensors")
+    del named["_blocks.2._bn2.weight"]
+    save_file(named, tmp_path / "b0.safetensors")
+    with pytest.raises(UserError, match=r"names are missing \(blocks.1.1.bn3.weight\)"):
+        load_weights(network, tmp_path / "b0.safetensors")

@@ -4,7 +4,7 @@ import pytest
 
 from understudy import UserError, linear, step
 from understudy.methods.notation import parse
-from understudy.terms import CE, KD, Hint, as_sum
+from understudy.terms import CE, KD, Hint, Labels, as_sum
 
 
 @pytest.mark.parametrize(
@@ -20,6 +20,7 @@ from understudy.terms import CE, KD, Hint, as_sum
             step(0, 1, 5) * (3 * Hint("a -> b:input", "mean")),
         ),
         ("-0.5 * -2 * CE()", 1 * CE()),
+        ("Labels() + KD(1)", Labels() + KD(1.0)),
     ],
 )
 def test_text_means_what_the_same_python_means(text, meant):

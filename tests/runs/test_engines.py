@@ -72,7 +72,7 @@ class Hearing(Callback):
         self.notes.append(text)
 
 
-def test_two_workers_give_the_bytes_of_one_and_work_at_once(make_run, tmp_path, expected):
+def test_two_workers_give_the_bytes_of_one_and_work_at_once(make_run, tmp_path, expected, capfd):
     hearing = Hearing()
     run = make_run(text=RECIPE, engine=lambda builders, callback, stop: Processes(2, callback, stop), callback=hearing)
     result = run.execute()
@@ -80,6 +80,7 @@ def test_two_workers_give_the_bytes_of_one_and_work_at_once(make_run, tmp_path, 
     assert {hearing.heard[0], hearing.heard[1]} == {("begins", "teacher-0"), ("begins", "alone-0")}
     assert sorted(name for what, name in hearing.heard if what == "ends") == sorted(TRAININGS)
     assert [row.seed for row in result.methods["kd"].trainings] == [0, 1]
+    assert "Warning" not in capfd.readouterr().err  # of Python, as a worker starts
 
 
 def test_together_all_get_the_bytes_of_one_by_one_and_the_teacher_is_asked_once_for_each_batch(

@@ -358,7 +358,7 @@ def test_what_is_wrong_with_boxes_is_told(targets, words):
 
 def test_classes_that_no_box_names_are_asked_for():
     empty = padded([{"boxes": [], "classes": []}] * 4)
-    with pytest.raises(UserError, match="no image has a box, so the classes are unknown"):
+    with pytest.raises(UserError, match="no sample has a box, so the classes are unknown"):
         Detection.of(empty)
     assert Detection.of(empty, names=["person"]) == Detection(("person",))
 
@@ -391,6 +391,10 @@ def test_networks_with_other_places_are_not_compared_by_scores():
     assert "4 places, the teacher at 16" in TASK.fits({"places": one}, {"places": other})
     assert "1 classes" in TASK.fits({"places": one[..., :9]}, {"places": one})
     assert TASK.fits({"places": one}, {"places": one}) is None
+    coarse, fine = (build("fcos", classes=2, width=4, finest=stride)(torch.rand(1, 3, side, side))
+                    for stride, side in ((16, 64), (8, 32)))  # fmt: skip
+    assert "both answer at 16 places, but at others" in TASK.fits({"places": coarse}, {"places": fine})
+    assert TASK.fits({"places": coarse}, {"places": coarse}) is None
 
 
 def test_a_hint_looks_at_objects_alone():
@@ -407,6 +411,7 @@ def test_a_hint_looks_at_objects_alone():
 @pytest.mark.parametrize("term", [Localisation(), Localisation(form="huber"), Localisation(bounded=True)], ids=str)
 def test_a_student_that_is_its_teacher_learns_no_boxes_from_it(term):
     data = made("detection")
+    torch.manual_seed(0)
     teacher = Detector(2)
     batch = next(data.train.in_order(8, torch.device("cpu")))
     same = Objective(term, student=teacher, teacher=teacher, task=data.task)(batch.inputs, batch.targets)

@@ -9,7 +9,7 @@ from PIL import Image
 from torch import nn
 
 import understudy
-from tests.tasks.test_tasks import IMAGES, NAMES, SENTENCES, made, networks
+from tests.tasks.test_tasks import CLOUDS, IMAGES, NAMES, SENTENCES, made, networks
 from understudy.errors import UserError
 from understudy.export.open import open_student
 from understudy.measure import latencies, onnx_runtime
@@ -25,11 +25,13 @@ RECORDED = {
     "binary": "labels",
     "regression": "values",
     "landmarks": "values",
+    "tags": "words",
     "links": "entities",
     "segmentation": "mask",
     "detection": "boxes",
+    "detection-3d": "boxes",
 }
-WORDS = {"text": SENTENCES[:3], "links": ["e3 next", "? third e0", "e5\tnext\t?"]}
+WORDS = {"text": SENTENCES[:3], "tags": SENTENCES[:3], "links": ["e3 next", "? third e0", "e5\tnext\t?"]}
 
 
 class Deep(nn.Module):
@@ -59,7 +61,7 @@ def trained(request, tmp_path_factory):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
         teacher, student = (kind(data.task.outputs, tokens) for _ in range(2))
-    if request.param in ("links", "segmentation", "detection"):
+    if request.param in ("tags", "links", "segmentation", "detection", "detection-3d"):
         teacher, student = networks(data)
     terms = Labels() + (KD() if data.task.rows_per_sample else Outputs())
     out = tmp_path_factory.mktemp(request.param) / "run"
@@ -106,6 +108,10 @@ def test_the_student_is_exported_with_proof_and_predicts(trained, to, tmp_path):
     if data.task.takes_words:
         assert exported.record["facts"]["inputs"] == sorted(data.example(1, torch.device("cpu")))
         asked = WORDS[data.task.name]
+    elif data.task.name == "detection-3d":
+        asked = [tmp_path / f"{number}.npy" for number in range(3)]
+        for path, cloud in zip(asked, CLOUDS, strict=False):
+            np.save(path, cloud.numpy())
     else:
         asked = [tmp_path / f"{number}.png" for number in range(3)]
         for path, image in zip(asked, IMAGES, strict=False):

@@ -10,6 +10,7 @@ from understudy import Objective, methods
 from understudy.config.train import TrainConfig
 from understudy.data import from_inputs
 from understudy.models.families.fcos import Head
+from understudy.models.families.pillars import CentreHead, Pillars
 from understudy.nested import chosen
 from understudy.plans.stages import method_stages
 from understudy.training.stage_state import facts_of
@@ -24,11 +25,14 @@ class Net(nn.Module):
     def __init__(self, data, width: int, stride: int = 2):
         super().__init__()
         name, channels = data.task.name, 1
-        if name == "text":
+        self.name = name
+        if name in ("text", "tags"):
             self.tokens = nn.Parameter(torch.randn(data.shape[0], SIDE))
         elif name == "links":
             self.entities = nn.Parameter(torch.randn(data.task.outputs, SIDE * SIDE // 2))
             self.relations = nn.Parameter(torch.randn(data.shape[0], SIDE * SIDE // 2))
+        elif name == "detection-3d":
+            channels, self.pillars = 3, Pillars(data.shape[0], 3, data.task.side, data.task.side / SIDE, (-3.0, 3.0))
         else:
             channels = 3
         self.maps1 = nn.Sequential(nn.Conv2d(channels, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU())
@@ -38,18 +42,26 @@ class Net(nn.Module):
         self.dropout = nn.Dropout(0.2)
         if name == "detection":
             self.head = Head(2 * width, data.task.outputs, 0, stride)
+        elif name == "detection-3d":
+            self.head = CentreHead(2 * width, data.task.outputs, 0, data.task.side)
         else:
             layer = nn.Conv2d if name == "segmentation" else nn.Linear
             self.head = layer(2 * width, data.task.outputs, *([1] if name == "segmentation" else []))
 
-    def forward(self, x=None, *, input_ids=None, attention_mask=None, head=None, relation=None) -> Tensor:
+    def forward(
+        self, x=None, *, input_ids=None, attention_mask=None, head=None, relation=None, points=None, count=None
+    ) -> Tensor:
+        if points is not None:
+            x = self.pillars(points, count)
         if input_ids is not None:
             embedded = self.tokens[input_ids] * attention_mask.unsqueeze(2)
             x = self.padded(embedded)
         elif head is not None:  # as in ConvE
             x = torch.cat((self.entities[head], self.relations[relation]), 1).view(-1, 1, SIDE, SIDE)
         features = self.dropout(self.features(x))
-        return self.head(features if isinstance(self.head, (nn.Conv2d, Head)) else features.mean((2, 3)))
+        if self.name == "tags":
+            return self.head(nn.functional.interpolate(features.mean(3), input_ids.shape[1]).mT)
+        return self.head(features if isinstance(self.head, (nn.Conv2d, Head, CentreHead)) else features.mean((2, 3)))
 
     def padded(self, embedded: Tensor) -> Tensor:
         return nn.functional.pad(embedded, (0, 0, 0, SIDE - embedded.shape[1])).unsqueeze(1)
@@ -95,7 +107,7 @@ def test_a_method_takes_a_step_on_a_task_that_it_fits(name, method):
     data = DATA[name]
     torch.manual_seed(0)
     kind = Attending if method in ATTENTION else Net
-    teacher, student = kind(data, 6).eval(), kind(data, 3, stride=2 if name == "detection" else 4)
+    teacher, student = kind(data, 6).eval(), kind(data, 3, stride=2 if name.startswith("detection") else 4)
     stages = method_stages(method, CONFIG, {}, student, teacher, data)
     example, facts = data.example(2, torch.device("cpu")), facts_of(data)
     batch = next(

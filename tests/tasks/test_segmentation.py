@@ -139,17 +139,21 @@ def _misses(folder, fold):
     return False
 
 
-@pytest.fixture
-def penn_fudan(tmp_path):
+def write_penn_fudan(root):
     """Ten images, of which a part of each is a person's."""
     for folder in ("PNGImages", "PedMasks"):
-        (tmp_path / "PennFudanPed" / folder).mkdir(parents=True)
+        (root / "PennFudanPed" / folder).mkdir(parents=True)
     for number in range(10):
         mask = np.zeros((24, 20), np.uint8)
         mask[2 : 6 + number, 3:9], mask[2:5, 12:18] = 1, 2
         image = np.where(mask[..., None] > 0, 200, 30).astype(np.uint8).repeat(3, 2)
-        Image.fromarray(image).save(tmp_path / f"PennFudanPed/PNGImages/FudanPed{number:05d}.png")
-        Image.fromarray(mask).save(tmp_path / f"PennFudanPed/PedMasks/FudanPed{number:05d}_mask.png")
+        Image.fromarray(image).save(root / f"PennFudanPed/PNGImages/FudanPed{number:05d}.png")
+        Image.fromarray(mask).save(root / f"PennFudanPed/PedMasks/FudanPed{number:05d}_mask.png")
+
+
+@pytest.fixture
+def penn_fudan(tmp_path):
+    write_penn_fudan(tmp_path)
     return tmp_path
 
 

@@ -1,23 +1,32 @@
 """Every task: its contract, and a training with methods on scores, on numbers and on features, resumed bit for bit."""
 
+import os
+import signal
+import warnings
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 import torch
 from torch import nn
 
+import understudy
 from tests.conftest import Stopper
+from tests.tasks import scenes
 from understudy import Objective, Settings, nested, tasks
 from understudy.answers import StoredAnswers
 from understudy.config.optimizers import SGD
 from understudy.config.stage import Stage
 from understudy.config.train import TrainConfig
-from understudy.data import Augmentation, Data, from_tensors, from_triples
+from understudy.data import Augmentation, Data, clouds, from_tensors, from_triples
 from understudy.errors import UserError
 from understudy.losses import kd, output_distance, teacher_bounded
 from understudy.models.families.fcos import Head
+from understudy.models.families.pillars import CentreHead, Pillars
 from understudy.objective.term import unfit
-from understudy.tasks import Binary, Classification, Figure, Landmarks, MultiLabel, Regression, Rows, Text
+from understudy.taps import call
+from understudy.tasks import Binary, Classification, Figure, Landmarks, MultiLabel, Regression, Rows, Tags, Text
+from understudy.tasks.tags import NO_WORD
 from understudy.tasks.text import vocabulary_of, words
 from understudy.terms import KD, MLKD, Hint, Labels, Outputs, RKDDistance
 from understudy.training import preflight
@@ -50,6 +59,21 @@ class Words(nn.Module):
     def forward(self, input_ids, attention_mask):
         x = self.embedding(input_ids) * attention_mask.unsqueeze(2)
         return self.out(self.conv(x.sum(1)))
+
+
+class Tagger(nn.Module):
+    """A tiny network of texts that answers to each token, with layers between the first and the last."""
+
+    def __init__(self, tokens: int, tags: int, width: int = 6):
+        super().__init__()
+        self.embedding = nn.Embedding(tokens, width)
+        self.conv = nn.Linear(width, width)
+        self.middle = nn.Sequential(nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width))
+        self.out = nn.Linear(width, tags)
+
+    def forward(self, input_ids, attention_mask):
+        x = self.embedding(input_ids) * attention_mask.unsqueeze(2)
+        return self.out(self.middle(self.conv(x)))
 
 
 class Scored(nn.Module):
@@ -94,6 +118,21 @@ class Detector(nn.Module):
         return self.out(self.middle(self.conv(x).relu()))
 
 
+class FromAbove(nn.Module):
+    """A tiny detector in clouds of points with a place for each square metre."""
+
+    def __init__(self, classes: int, side: int, width: int = 6):
+        super().__init__()
+        self.pillars = Pillars(4, width, side, 1.0, (-3.0, 3.0))
+        self.conv = nn.Conv2d(width, width, 3, padding=1)
+        self.middle = nn.Sequential(nn.Conv2d(width, width, 1), nn.ReLU(), nn.Conv2d(width, width, 1), nn.ReLU())
+        self.out = CentreHead(width, classes, 0, side)
+
+    def forward(self, points, count):
+        return self.out(self.middle(self.conv(self.pillars(points, count)).relu()))
+
+
+CLOUDS, MARKED = scenes.scenes(48)
 COUNT = 24
 NAMED = [f"e{number}" for number in range(COUNT)]
 TRIPLES = [
@@ -110,14 +149,32 @@ def boxes_of(image: torch.Tensor) -> dict[str, list]:
     return {"boxes": boxes[:count], "labels": [int(across > down), 1][:count]}
 
 
+def tagged(task: Tags, sentences: list[str]) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+    """Inputs and targets: "fine film" and "dull film" are entities of two words."""
+    inputs, places = task.aligned([sentence.split() for sentence in sentences])
+    targets = torch.full((len(sentences), task.length), NO_WORD)
+    for row, sentence, of_words in zip(targets, sentences, places, strict=True):
+        words = sentence.split()
+        for number, (word, place) in enumerate(zip(words, of_words, strict=True)):
+            whole = "film" in words[number : number + 2]
+            row[place] = 2 if word == "film" else 1 if whole else 0
+    return inputs, targets
+
+
 def made(name: str) -> Data:
     bright = IMAGES.mean((2, 3))
     if name == "text":
         task = Text(("bad", "good"), vocabulary_of(SENTENCES), 6)
         labels = torch.tensor([1, 0, 1, 0] * 12)
         return from_tensors((task.encode(SENTENCES), labels), validation=8, task=task)
+    if name == "tags":
+        task = Tags(("O", "B-FILM", "I-FILM"), vocabulary_of(SENTENCES), 6)
+        return from_tensors(tagged(task, SENTENCES), tagged(task, SENTENCES), validation=8, task=task)
     if name == "links":
         return from_triples(TRIPLES[4:44], TRIPLES[:4], TRIPLES[44:])
+    if name == "detection-3d":
+        part, task = (clouds(CLOUDS), MARKED), {"name": name, "side": 8}
+        return from_tensors(part, part, validation=8, classes=scenes.NAMES, task=task)
     targets = {
         "classification": bright.argmax(1),
         "soft-labels": (8 * bright).softmax(1),
@@ -136,18 +193,22 @@ def networks(data: Data) -> tuple[nn.Module, nn.Module]:
         torch.manual_seed(1)
         if data.task.name == "text":
             return Words(data.shape[0]), Words(data.shape[0])
+        if data.task.name == "tags":
+            return Tagger(data.shape[0], data.task.outputs), Tagger(data.shape[0], data.task.outputs)
         if data.task.name == "links":
             return Scored(data.task.outputs, data.shape[0]), Scored(data.task.outputs, data.shape[0])
         if data.task.name == "segmentation":
             return Pixels(data.task.outputs, 1), Pixels(data.task.outputs, 2)
         if data.task.name == "detection":
             return Detector(data.task.outputs), Detector(data.task.outputs)
+        if data.task.name == "detection-3d":
+            return FromAbove(data.task.outputs, data.task.side), FromAbove(data.task.outputs, data.task.side)
         return Net(data.task.outputs), Net(data.task.outputs)
 
 
 NAMES = [
-    "classification", "soft-labels", "multilabel", "binary", "regression", "landmarks", "text", "links", "segmentation",
-    "detection",
+    "classification", "soft-labels", "multilabel", "binary", "regression", "landmarks", "text", "tags", "links",
+    "segmentation", "detection", "detection-3d",
 ]  # fmt: skip
 PLAIN = Settings(device="cpu", channels_last=False)
 
@@ -167,10 +228,11 @@ def test_a_meter_fed_in_pieces_finds_what_it_finds_at_once(name):
     data, generator = made(name), torch.Generator().manual_seed(3)
     task, targets = data.task, data.train.targets
     grid = (4, 4) if name == "segmentation" else ()
-    output = torch.randn(len(data.train), task.outputs, *grid, generator=generator)
-    if name == "detection":
-        output = networks(data)[0](data.example(len(data.train), torch.device("cpu")))
-        output[..., 7:] = torch.randn(output[..., 7:].shape, generator=generator)
+    tokens = (task.length,) if name == "tags" else ()
+    output = torch.randn(len(data.train), *tokens, task.outputs, *grid, generator=generator)
+    if name.startswith("detection"):
+        output = call(networks(data)[0], data.example(len(data.train), torch.device("cpu")))
+        output[..., task.logits :] = torch.randn(output[..., task.logits :].shape, generator=generator)
     answer = task.answer(output.detach())
     whole, pieces = task.meter(), task.meter()
     whole.update(answer, targets)
@@ -184,6 +246,33 @@ def test_a_meter_fed_in_pieces_finds_what_it_finds_at_once(name):
     assert task.changed(task.kept(answer, targets), task.kept(answer, targets)) is None
 
 
+class Killed(understudy.Callback):
+    """Ends this process by SIGKILL after so many steps."""
+
+    def __init__(self, after: int):
+        self.left = after
+
+    def step(self, done: int, loss: float | None) -> None:
+        self.left -= 1
+        if self.left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def killed(work: Callable[[], object]) -> None:
+    """A process in which this is done until it is killed."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of a fork beside threads
+        child = os.fork()
+    if child == 0:
+        try:
+            work()
+        finally:
+            os._exit(1)
+    _, status = os.waitpid(child, 0)
+    assert os.WIFSIGNALED(status)
+    assert os.WTERMSIG(status) == signal.SIGKILL
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_training_is_resumed_bit_for_bit_with_stored_answers(name, tmp_path):
     data = made(name)
@@ -192,20 +281,21 @@ def test_a_training_is_resumed_bit_for_bit_with_stored_answers(name, tmp_path):
     terms = Labels() + Outputs() + Hint(taps) + (0.5 * KD() if scores else RKDDistance(taps) + Outputs(bounded=True))
     stage = Stage("only", terms, TrainConfig(epochs=2, batch=8, optimizer=SGD(lr=0.002)))
 
-    def training(folder, stop=None, after=0):
+    def training(folder, stop=None, after=0, callback=None):
         teacher, student = networks(data)
         stop = stop or StopRequest()
         return Training(
             student, [teacher], [stage], data, settings=PLAIN, checkpoint_folder=folder, every=0.0,
-            stored=StoredAnswers(folder=str(tmp_path / "stored"), taps="exact"), callback=Stopper(stop, after),
-            stop=stop,
+            stored=StoredAnswers(folder=str(tmp_path / "stored"), taps="exact"), stop=stop,
+            callback=callback or Stopper(stop, after),
         )  # fmt: skip
 
     whole = training(tmp_path / "whole")
     ended = whole.run()
     assert set(ended.stages[0].validation) >= {data.task.selecting.name, "loss"}
     with pytest.raises(Stopped):
-        training(tmp_path / "halves", StopRequest(), 7).run()
+        training(tmp_path / "halves", StopRequest(), 4).run()
+    killed(lambda: training(tmp_path / "halves", callback=Killed(3)).run())
     second = training(tmp_path / "halves")
     second.run()
     for key, value in whole.student.state_dict().items():
@@ -222,7 +312,7 @@ def test_the_preflight_passes(name):
     assert not [finding for finding in findings if finding.level == "error"]
     assert next(iter(preflight.check_teacher(teacher, data, PLAIN))).subject == "teacher"
     wrong = nn.Sequential(nn.Flatten(), nn.Linear(192, 17))
-    if name not in ("text", "links"):
+    if name not in ("text", "tags", "links", "detection-3d"):
         assert "17" in next(iter(preflight.check_network("student", wrong, data, PLAIN))).text
 
 

@@ -14,6 +14,7 @@ from understudy.config.train import TrainConfig
 from understudy.methods.cat_kd import class_activation_maps
 from understudy.methods.shared.copies import continued
 from understudy.methods.shared.maps import BatchNorm
+from understudy.models import build
 from understudy.taps import Answer, Tap
 from understudy.taps.defaults import PLACEHOLDERS, PROPOSALS
 from understudy.tasks import Classification
@@ -311,6 +312,17 @@ def test_what_goes_around_a_map_that_is_replaced_is_a_remark():
         ScaleKD(("out -> maps1", "maps2 -> maps2")), student=student, teacher=around, example=inputs(2)
     )
     assert "the teacher computes after 'out' reads more" in objective.remarks["scalekd"][0]
+
+
+def test_the_weight_of_maps_that_the_authors_do_not_take_for_resnets_is_a_remark():
+    stages = tuple(f"layer{n} -> layer{n}" for n in (1, 2, 3))
+    narrow, deep, wide = build("resnet8"), build("resnet14"), build("resnet8x4")
+    for maps, student, teacher, remarks in ((5.0, narrow, deep, 1), (0.02, narrow, deep, 0), (5.0, wide, wide, 0)):
+        objective = Objective(
+            FCFD(stages, maps=maps), student=student, teacher=teacher, example=torch.rand(2, 3, 32, 32)
+        )
+        assert len(objective.remarks.get("fcfd", ())) == remarks
+    assert len(Objective(FCFD(stages), student=narrow, teacher=wide, example=torch.rand(2, 3, 32, 32)).remarks) == 0
 
 
 def test_a_transformer_goes_on_from_a_grid_with_its_own_class_token():

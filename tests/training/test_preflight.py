@@ -9,6 +9,7 @@ from torch import nn
 
 from understudy.answers import StoredAnswers
 from understudy.config import hardware as clock
+from understudy.config.optimizers import SGD
 from understudy.config.schedules import Constant, Cosine
 from understudy.config.settings import Settings
 from understudy.config.stage import Stage
@@ -219,6 +220,22 @@ def test_a_term_without_gradient_is_an_error_also_when_it_is_alone(check, small)
     assert levels(check(CE() + 0.0 * Silent())) == ["ok"] * 3  # weight 0 is on purpose
 
 
+class Rounded(nn.Module):
+    """Its gradient is no number in bfloat16."""
+
+    def forward(self, x):
+        return x + (0 * x).sqrt() if x.dtype == torch.bfloat16 else x
+
+
+def test_a_gradient_that_only_the_arithmetic_breaks_is_told_with_the_way_out(small):
+    teacher, student = small.networks()
+    student.head = nn.Sequential(student.head, Rounded())
+    stage, settings = Stage("only", as_sum(CE()), CONFIG), Settings(device="cpu", precision="bfloat16")
+    found = texts(preflight.check_stage(stage, student, [teacher], small.data(), settings))
+    assert "not finite on the first batch in bfloat16, and is in float32: set precision" in found
+    assert not texts(preflight.check_stage(stage, student, [teacher], small.data(), CPU))
+
+
 @pytest.mark.parametrize(
     ("schedule", "batch", "warns"),
     [(Cosine(), 100, True), (Constant(warmup=0.5), 100, True), (Cosine(warmup=0), 100, False), (Cosine(), 36, False)],
@@ -303,6 +320,27 @@ def test_the_duration_counts_the_answers_that_are_kept(small, monkeypatch, tmp_p
         return float(re.search(r"roughly (\d+) min", text).group(1))
 
     assert found(None) / found(StoredAnswers(folder=str(tmp_path))) == pytest.approx(30 / (1 + 29 * 0.25), rel=0.1)
+
+
+def test_the_measured_step_goes_backwards_once_for_each_momentum(small, monkeypatch):
+    passes, backward = [], torch.autograd.backward
+    monkeypatch.setattr(
+        torch.autograd, "backward", lambda *args, **settings: passes.append(1) or backward(*args, **settings)
+    )
+
+    def found(momentum_gap, objective):
+        passes.clear()
+        teacher, student = small.networks()
+        optimizer = SGD(momentum_gap=momentum_gap)
+        stage = Stage("only", as_sum(objective), replace(CONFIG, optimizer=optimizer))
+        findings = list(preflight.check_stage(stage, student, [teacher], small.data(), CPU))
+        assert any("trains" in finding.text for finding in findings)
+        return len(passes)
+
+    assert found(None, CE() + KD()) == 2  # two steps are measured
+    assert found(0.075, CE() + KD()) == 4
+    with_regressor = CE() + KD() + Hint(ENDS, regressor="crd")
+    assert found(0.075, with_regressor) == 6  # a third pass for the regressor
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ Order and augmentation are functions of (seed, epoch, sample id): equal on every
 
 from understudy.data.augmentation import Augmentation, Crop
 from understudy.data.catalogue import as_data, load, names
+from understudy.data.clouds import clouds
 from understudy.data.colour import Blur, Erase, Jitter
 from understudy.data.dataset import Access, Contents, DataSet
 from understudy.data.numbered import Stream
@@ -12,6 +13,7 @@ from understudy.data.own import from_datasets, from_inputs, from_tensors
 from understudy.data.parts import Batch, Data, Part
 from understudy.data.policies import RandAugment, TrivialAugment
 from understudy.data.triples import from_triples
+from understudy.data.turns import Turn
 
 __all__ = [
     "Access",
@@ -28,7 +30,9 @@ __all__ = [
     "RandAugment",
     "Stream",
     "TrivialAugment",
+    "Turn",
     "as_data",
+    "clouds",
     "from_datasets",
     "from_inputs",
     "from_tensors",

@@ -22,6 +22,7 @@ from understudy.nested import Nested, Shape
 from understudy.printable import shown
 from understudy.tasks import Classification, Regression, SoftLabels, Task
 from understudy.tasks.classification import are_distributions
+from understudy.tasks.words import Words
 
 MOST_UNPACKED = 500_000_000  # bytes of a gzipped file's content
 MODEST = 512 * 1024**2  # bytes of samples that are kept in memory on any machine
@@ -76,6 +77,7 @@ class Contents:
     A data set with a validation part names it; no training samples are then split off, and ``validation = 0`` leaves it
     out. If a data set is not ``divisible``, because its samples tell of each other, none are split off in any case.
     ``image`` describes how an image file becomes a sample, where that is not the rule of the task (``data.images``).
+    ``token_tables`` are those by which texts are inputs beside the task's own (``tasks.words.by_tables``).
 
     >>> Contents(train, open_test=lambda: test, classes=("cat", "dog"))  # doctest: +SKIP
     """
@@ -89,6 +91,7 @@ class Contents:
     validation: Source | None = None
     divisible: bool = True
     image: dict[str, object] = field(default_factory=dict)
+    token_tables: Mapping[str, Words] = field(default_factory=dict)
 
     def named(self, classes: tuple[str, ...] | None) -> "Contents":
         """The same contents with other class names, if given."""
@@ -228,6 +231,7 @@ def assembled(contents: Contents, *, name: str, validation: int | float, seed: i
         mean=mean,
         std=std,
         image=contents.image,
+        token_tables=contents.token_tables,
         facts=contents.facts,
         look=contents.problems,
     )

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -10,22 +11,29 @@ from torch import Tensor
 from understudy import nested, randomness
 from understudy.data.sources import InMemory, Source
 from understudy.errors import UserError
-from understudy.tasks.words import MASK
+from understudy.nested import Nested
+from understudy.tasks.words import MASK, OF
 
 if TYPE_CHECKING:
     from understudy.data.parts import Batch
 
 
-def lengths_of(source: Source) -> Tensor:
+Lengths = Mapping[str, Tensor]  # by the name of the mask: that of the task, and those of further token tables
+
+
+def lengths_of(source: Source) -> Lengths:
     """The number of tokens of each sample of a source; a ``UserError`` if its inputs do not tell it."""
     inputs = source.samples if isinstance(source, InMemory) else None
-    mask = inputs.get(MASK) if isinstance(inputs, Mapping) else None
-    if not isinstance(mask, Tensor):
+    named = inputs if isinstance(inputs, Mapping) else {}
+    masks = {name: mask for name, mask in named.items() if name.endswith(MASK) and isinstance(mask, Tensor)}
+    if MASK not in masks:
         raise UserError(f"group_by_length is for texts in memory, whose inputs have an {MASK}: leave it out")
-    mask = mask.cpu()
-    if bool((mask[:, 1:] > mask[:, :-1]).any()):
-        raise UserError(f"group_by_length takes padding off the end of texts, and here an {MASK} begins with padding")
-    return mask.sum(1)
+    for name, mask in masks.items():
+        if bool((mask[:, 1:] > mask[:, :-1]).any()):
+            raise UserError(
+                f"group_by_length takes padding off the end of texts, and here an {name} begins with padding"
+            )
+    return {name: mask.sum(1).cpu() for name, mask in masks.items()}
 
 
 def by_length(order: Tensor, lengths: Tensor, *, batch: int, group: int, seed: int, epoch: int) -> Tensor:
@@ -42,12 +50,31 @@ def by_length(order: Tensor, lengths: Tensor, *, batch: int, group: int, seed: i
     return batches[randomness.shuffled(seed, epoch, torch.arange(len(batches)), "batches")].flatten()
 
 
-def shortened(batch: "Batch", lengths: Tensor) -> "Batch":
+def shortened(batch: "Batch", lengths: Lengths) -> "Batch":
     """A batch without the columns that are padding in all of its texts."""
-    assert batch.numbers is not None
-    assert isinstance(batch.inputs, Mapping)
-    longest, mask = int(lengths[batch.numbers].max()), batch.inputs[MASK]
-    assert isinstance(mask, Tensor)
-    shape = mask.shape
-    inputs = nested.each(lambda value: value[:, :longest] if value.shape[:2] == shape else value, batch.inputs)
-    return replace(batch, inputs=inputs)
+    numbers = batch.numbers
+    assert numbers is not None
+    longest = {name: int(of_mask[numbers].max()) for name, of_mask in lengths.items()}
+    return replace(batch, inputs=_cut(batch.inputs, longest))
+
+
+def of_mean_length(inputs: Nested, lengths: Lengths, ids: Tensor) -> Nested:
+    """Inputs with as many columns as the texts of these samples have tokens on average, to time a step with."""
+    return _cut(inputs, {name: round(of_mask[ids].double().mean().item()) for name, of_mask in lengths.items()})
+
+
+def _cut(inputs: Nested, longest: Mapping[str, int]) -> Nested:
+    """The first columns of inputs, as many as are given for their mask."""
+    assert isinstance(inputs, Mapping)
+    found = dict(inputs)
+    for name, columns in longest.items():
+        mask, table = inputs[name], name.removesuffix(MASK)
+        assert isinstance(mask, Tensor)
+        cut = partial(_columns, shape=mask.shape, longest=columns)
+        for key in [key for key in inputs if key.startswith(table) and OF not in key.removeprefix(table)]:
+            found[key] = nested.each(cut, inputs[key])
+    return found
+
+
+def _columns(value: Tensor, *, shape: torch.Size, longest: int) -> Tensor:
+    return value[:, :longest] if value.shape[:2] == shape[:2] else value

@@ -1,6 +1,6 @@
 """A data set in three parts: training, validation (for selection), and a test part that is opened once, at the end."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import accumulate
@@ -12,7 +12,7 @@ from torch import Tensor
 from understudy import nested, randomness
 from understudy.bounds import MOST
 from understudy.data.augmentation import PLAIN, Augmentation, CropBoxes, Draw
-from understudy.data.lengths import by_length, lengths_of
+from understudy.data.lengths import Lengths, by_length, lengths_of
 from understudy.data.rows import OnHost
 from understudy.data.sources import InMemory, Source, Streamed
 from understudy.errors import UserError
@@ -20,6 +20,7 @@ from understudy.nested import Nested
 from understudy.printable import shown
 from understudy.randomness import Number
 from understudy.tasks.task import Task
+from understudy.tasks.words import MASK, Words
 
 FEW = 5  # problems that are named one by one
 _STREAMED_SAMPLE = 1024  # images that are read for statistics of a streamed part
@@ -122,13 +123,13 @@ class Part:
             draw = Draw(seed if draw is None else draw.seed, repeats.numbers[0])
             return self._viewed([share(ids) for ids in lists], draw, augmentation, task, device, views)
         if group_by_length is not None:
-            order = by_length(order, self.lengths, batch=batch, group=group_by_length, seed=seed, epoch=epoch)
+            order = by_length(order, self.lengths[MASK], batch=batch, group=group_by_length, seed=seed, epoch=epoch)
         lists = [share(ids) for ids in order.split(batch)[start:]]
         return self.viewed(lists, draw or Draw(seed, epoch), augmentation, task, device)
 
     @cached_property
-    def lengths(self) -> Tensor:
-        """The number of tokens of each sample of the source, of texts."""
+    def lengths(self) -> Lengths:
+        """The number of tokens of each sample of the source, of texts, by the name of the mask."""
         return lengths_of(self.source)
 
     def last_of_epoch(self, epoch: int, *, seed: int, batch: int) -> Tensor | None:
@@ -181,9 +182,13 @@ class Part:
         ):
             count = len(numbers)
             if not isinstance(images, Tensor):
-                raise UserError(
-                    f"the augmentation ({augmentation}) is of images: the inputs of these data are {_names(images)}"
-                )
+                if augmentation.turn is None or augmentation != Augmentation(turn=augmentation.turn):
+                    raise UserError(
+                        f"the augmentation ({augmentation}) is of images: the inputs of these data are {_names(images)}"
+                    )
+                turned = task.turned(images, y, augmentation.turn.drawn(seed, number, numbers, device))
+                yield Batch(*turned, ids, draw, numbers, views)
+                continue
             look = not place or device.type == "cpu"  # at every batch where nothing waits for it
             x = augmentation.draw(images, seed, there, ids, host=OnHost(number, all_numbers), check=look)
             if follows:
@@ -269,6 +274,7 @@ class Data:
     image: dict[str, object] = field(default_factory=dict)  # how a file becomes a sample, if not by the task's rule
     facts: dict[str, object] = field(default_factory=dict)  # recorded in the run folder
     look: Callable[[], Iterator[str]] | None = None  # what is wrong with the files, those of the test part, too
+    token_tables: Mapping[str, Words] = field(default_factory=dict)  # further ones by which the texts are inputs, too
 
     def problems(self) -> list[str]:
         """What is wrong with the files of the data, as far as a look at their beginnings shows it."""

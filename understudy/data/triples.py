@@ -9,7 +9,7 @@ from understudy.data.dataset import Contents, assembled
 from understudy.data.parts import Data
 from understudy.data.sources import InMemory
 from understudy.errors import UserError
-from understudy.tasks.links import Links, queries
+from understudy.tasks.links import Equal, Links, queries
 
 Triples = Sequence[tuple[str, str, str]]
 MOST = 32  # tails of one query; one with more is several samples
@@ -21,6 +21,7 @@ def from_triples(
     test: Triples = (),
     *,
     negatives: int | None = None,
+    equal: Equal = "queries",
     name: str = "triples",
 ) -> Data:
     """Data of triples (head, relation, tail); each is asked for in both directions.
@@ -31,24 +32,32 @@ def from_triples(
     Args:
         train, validation, test: triples of names.
         negatives: how many entities are drawn for each batch; None: every entity is scored (1-to-all).
+        equal: what counts alike in the loss, ``"queries"`` or ``"triples"``; see ``tasks.Links``.
         name: of the data, in reports.
 
     >>> data = from_triples([("anna", "knows", "bert"), ("bert", "knows", "carl")], [("anna", "knows", "carl")])
     >>> data.task.about, len(data.train), len(data.validation)
     ('3 entities, 1 relations and their inverses', 4, 2)
     """
-    contents = contents_of(train, validation, test, negatives=negatives)
+    contents = contents_of(train, validation, test, negatives=negatives, equal=equal)
     return assembled(contents, name=name, validation=len(validation), seed=0)
 
 
-def contents_of(train: Triples, validation: Triples, test: Triples, *, negatives: int | None = None) -> Contents:
+def contents_of(
+    train: Triples,
+    validation: Triples,
+    test: Triples,
+    *,
+    negatives: int | None = None,
+    equal: Equal = "queries",
+) -> Contents:
     """What was read, as a data set's ``Contents``; the queries of the test part are made when they are asked for."""
     everything = [*train, *validation, *test]
     entities = sorted({name for head, _, tail in everything for name in (head, tail)})
     relations = sorted({relation for _, relation, _ in everything})
     if not train:
         raise UserError("there are no triples to train on")
-    task = Links(tuple(entities), tuple(relations), negatives)
+    task = Links(tuple(entities), tuple(relations), negatives, equal)
     numbered = _Numbered(entities, relations)
     first, second = numbered(train), numbered(validation)
 

@@ -20,6 +20,7 @@ from understudy.files import remove_leftovers, sha256, write_atomically
 from understudy.measure.machine import command, machine, versions
 from understudy.models import student as product
 from understudy.tasks import Task
+from understudy.tasks.words import of_table
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,7 @@ def export(
         written = Path(scratch) / path.name
         seen = around.student_data
         inputs = seen.example(2, torch.device("cpu"))
+        inputs = of_table(inputs) if isinstance(inputs, Mapping) else inputs
         facts = format_.write(Material(network, text, description.task, inputs, seen.train), written)
         opened = format_.open(written)
         compared = compare(network, expected, opened.network, part, around.data.task)

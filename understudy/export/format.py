@@ -17,6 +17,7 @@ from understudy.export.proof import Tolerance
 from understudy.nested import Nested
 from understudy.taps import call
 from understudy.tasks import Task
+from understudy.tasks.words import of_table
 
 
 @dataclass(frozen=True)
@@ -95,8 +96,9 @@ def by_name(inputs: Nested) -> dict[str, Tensor]:
 
 
 def taken(tensors: tuple[Nested, ...], named: Mapping[str, Nested]) -> dict[str, Tensor]:
-    """The same of the arguments with which a network is called."""
-    return by_name(named or (tensors[0] if len(tensors) == 1 else tensors))
+    """The same of the arguments with which a network is called, without the tokens of further tables."""
+    given = named or (tensors[0] if len(tensors) == 1 else tensors)
+    return by_name(of_table(given) if isinstance(given, Mapping) else given)
 
 
 class _FromTensors(nn.Module):

@@ -16,9 +16,11 @@ from torch import Tensor, nn
 from understudy import nested
 from understudy.config.hardware import timed
 from understudy.errors import OptionalPackageError, UserError
+from understudy.models.preprocessing import OwnTokens
 from understudy.nested import Nested
 from understudy.objective import evaluating
-from understudy.taps import call, inner
+from understudy.taps import call, inner, layers
+from understudy.tasks.words import of_table
 
 WARM_UP = 3  # calls that are not counted
 
@@ -61,11 +63,13 @@ def onnx_runtime(network: nn.Module, example: Nested) -> Callable[..., object]:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.inter_op_num_threads = 1
+    table = next((layer.table for layer in layers(network) if isinstance(layer, OwnTokens)), "")
+    example = of_table(example, table) if isinstance(example, Mapping) else example
     session = onnxruntime.InferenceSession(_exported(network, example), options, providers=["CPUExecutionProvider"])
     names = [one.name for one in session.get_inputs()]
 
     def answers(*tensors: Tensor, **named: Tensor) -> object:
-        given = named or dict(zip(names, tensors, strict=True))
+        given = of_table(named, table) or dict(zip(names, tensors, strict=True))
         return session.run(None, {name: tensor.cpu().contiguous().numpy() for name, tensor in given.items()})
 
     return answers

@@ -106,7 +106,7 @@ class BYOT(PairsTerm):
 
     def misfit(self, task: Task) -> str | None:
         if task.dense:
-            return f"its exits answer once for each sample, and answers of task {task.name!r} are maps"
+            return f"its exits answer once for each sample, and answers of task {task.name!r} are dense"
         return needs_classes(task, distributions=True)
 
     @property

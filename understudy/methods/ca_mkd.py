@@ -135,7 +135,7 @@ class ConfidentMaps(MapsTerm):
 
     def misfit(self, task: Task) -> str | None:
         if task.dense:
-            return f"it reads what linear classifiers see in pooled maps, and answers of task {task.name!r} are maps"
+            return f"it reads what linear classifiers see in pooled maps, and answers of task {task.name!r} are dense"
         return needs_classes(task, distributions=True)
 
     @property

@@ -36,6 +36,8 @@ from understudy.precision import wide
 from understudy.taps.modules import Resize
 from understudy.tasks.task import Task
 
+RESNETS = {(16, 32, 64), (64, 128, 256, 512)}  # the stages' widths of those for which the authors take 0.02
+
 
 def consistent_maps(student: Tensor, teacher: Tensor, *, last: bool = False) -> Tensor:
     """FCFD: the distance of a map in the teacher's place from the teacher's, one value per sample.
@@ -110,6 +112,13 @@ class FCFD(PairsTerm):
         return nn.ModuleDict(bridges).to(values[0][0].dtype)
 
     def remarks(self, shapes: Shapes) -> Iterable[str]:
+        networks = (shapes.student_network, shapes.teacher_network)
+        widths = {tuple(values.shape[1] for values in maps) for maps in zip(*self.traced(shapes), strict=True)}
+        if len(widths) == 1 and widths <= RESNETS and all(map(_is_resnet, networks)) and self.maps > 0.1:
+            yield (
+                f"the maps weigh {self.maps:g}; for ResNets of these widths (ResNet-20 from ResNet-56, ResNet-18 from "
+                "ResNet-34) the authors take 0.02: set maps = 0.02"
+            )
         if shapes.inputs is not None and shapes.teacher_network is not None:
             teacher, student = zip(*((pair.teacher, pair.student) for pair in parsed(self.pairs)), strict=True)
             yield from mixed_in_part("teacher", shapes.teacher_network, teacher, shapes.teacher, shapes.inputs)
@@ -156,6 +165,10 @@ class FCFD(PairsTerm):
         return continued(student, tap, maps, inputs, (), reading.task).logits
 
 
+def _is_resnet(network: nn.Module | None) -> bool:
+    return network is not None and any(type(module).__name__ == "ResNet" for module in network.modules())
+
+
 def _bridge(source: Tensor, target: Tensor) -> nn.Module:
     """The authors' bridge from one map to the form of another."""
     inputs, outputs = source.shape[1], target.shape[1]
@@ -191,7 +204,8 @@ def _stages(
 
     Args:
         pairs: the ends of the stages, from input to output.
-        maps: weight of the distances of maps.
+        maps: weight of the distances of maps; 0.02 for ResNet-20 from ResNet-56 and ResNet-18 from ResNet-34. The check
+            warns of a larger one there.
         warmup_epochs: over which that weight rises; by default a twelfth of the epochs.
         paths: how many mixed networks are run for each batch.
         temperature: of all soft targets.

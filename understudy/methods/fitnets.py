@@ -108,10 +108,10 @@ class Hint(PairTerm):
             return wide(brought) * root, wide(teacher) * root
         require_maps(self, teacher)
         grid = teacher.shape[2], teacher.shape[3]
-        images = reading.inputs
-        if not isinstance(images, Tensor) or images.ndim != 4:
+        size = reading.task.extent(reading.inputs)
+        if size is None:
             raise UserError(f"{self}: where = 'targets' weighs places of images, and the inputs are none")
-        weights = reading.task.places(reading.targets, grid, (images.shape[2], images.shape[3]))
+        weights = reading.task.places(reading.targets, grid, size)
         if weights is None:
             raise UserError(f"{self}: the targets of task {reading.task.name!r} say nothing of places")
         root = self._of_mean_one(weights, (1, 2)).sqrt().unsqueeze(1)

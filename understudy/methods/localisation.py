@@ -2,7 +2,8 @@
 
 Scores are soft targets as in ``kd``, two options for each place and class. Boxes are compared place by place, by GIoU
 or by Huber's loss of their sides, weighted by the teacher's score; or, ``bounded``, the student learns from the true
-boxes as long as its own are not better than the teacher's.
+boxes as long as its own are not better than the teacher's. Boxes in space are compared by Huber's loss of all their
+numbers.
 
 Reference: Chen, Choi, Yu, Han, Chandraker, "Learning efficient object detection models with knowledge distillation",
 NIPS 2017, for the bounded form and for the three parts, scores, boxes and hints. The weights are choices of this
@@ -25,7 +26,7 @@ from understudy.methods.method import Method
 from understudy.objective.labels import Labels
 from understudy.objective.term import Expression, Reading, Reads, Term
 from understudy.precision import wide
-from understudy.tasks import Detection, Task
+from understudy.tasks import Detection, Detection3D, Task
 from understudy.tasks.boxes import boxes_of, giou
 
 Form = Literal["giou", "huber"]
@@ -89,6 +90,52 @@ def bounded_boxes(student: Tensor, teacher: Tensor, targets: Tensor, weights: Te
     return _mean(own.where(own + margin > others, 0.0), weights)
 
 
+def number_distance(student: Tensor, teacher: Tensor, weights: Tensor, *, delta: float = 0.1) -> Tensor:
+    """How far the numbers of the student's boxes are from the teacher's, one value per sample.
+
+    ``sum_p w_p mean_k huber(b_sk - b_tk) / max(1, sum_p w_p)``
+
+    Args:
+        student, teacher: (N, P, K), the numbers of the box of each place, in comparable units.
+        weights: (N, P), how much each place counts: the teacher's score there.
+        delta: of Huber's loss.
+
+    Weight in the objective: 1 beside the loss of the targets, which is a choice of this library.
+    Reference: Chen et al., "Learning efficient object detection models with knowledge distillation", NIPS 2017, for
+    boxes that learn from a teacher's; of boxes in space, and by Huber's loss, they are this library's.
+
+    >>> number_distance(torch.zeros(1, 2, 3), torch.ones(1, 2, 3), torch.ones(1, 2), delta=1.0)
+    tensor([0.5000])
+    """
+    _check_numbers(student, teacher, weights)
+    apart = wide(student) - wide(teacher)
+    return _mean(F.huber_loss(apart, torch.zeros_like(apart), reduction="none", delta=delta).mean(2), weights)
+
+
+def bounded_numbers(
+    student: Tensor, teacher: Tensor, targets: Tensor, weights: Tensor, *, margin: float = 0.0
+) -> Tensor:
+    """The squared error of the numbers of the student's boxes, of those no better than the teacher's.
+
+    As ``bounded_boxes``, with one value per sample, of boxes in space.
+
+    Args:
+        student, teacher, targets: (N, P, K).
+        weights: (N, P, K), 1 for the known numbers of places that answer for a target, 0 for all others.
+        margin: by how much a box has to be better than the teacher's before it is left alone.
+
+    Weight in the objective: 1 beside the loss of the targets, which is a choice of this library.
+    Reference: Chen et al., "Learning efficient object detection models with knowledge distillation", NIPS 2017.
+
+    >>> box, ones = torch.zeros(1, 1, 2), torch.ones(1, 1, 2)
+    >>> bounded_numbers(2 * ones, ones, box, ones), bounded_numbers(box, ones, box, ones)
+    (tensor([8.]), tensor([0.]))
+    """
+    _check_numbers(student, teacher, weights[..., 0])
+    own, others = (((wide(numbers) - wide(targets)).square() * weights).sum(2) for numbers in (student, teacher))
+    return _mean(own.where(own + margin > others, 0.0), weights.amax(2))
+
+
 def _mean(values: Tensor, weights: Tensor) -> Tensor:
     weights = wide(weights)
     return (values * weights).sum(1) / weights.sum(1).clamp_min(1.0)
@@ -103,6 +150,13 @@ def _sides(boxes: Tensor) -> Tensor:
 def _check(student: Tensor, teacher: Tensor, weights: Tensor) -> None:
     if student.shape != teacher.shape or student.ndim != 3 or student.shape[2] != 4:
         raise UserError(f"boxes are (N, P, 4); the student's are {tuple(student.shape)}, others {tuple(teacher.shape)}")
+    _check_numbers(student, teacher, weights)
+
+
+def _check_numbers(student: Tensor, teacher: Tensor, weights: Tensor) -> None:
+    if student.shape != teacher.shape or student.ndim != 3:
+        shapes = f"the student's are {tuple(student.shape)}, the teacher's {tuple(teacher.shape)}"
+        raise UserError(f"numbers of boxes are (N, P, K); {shapes}")
     if weights.shape != student.shape[:2]:
         raise UserError(f"weights are (N, P), {tuple(student.shape[:2])} here, and not {tuple(weights.shape)}")
 
@@ -112,7 +166,7 @@ class Localisation(Term):
     """The student's boxes against the teacher's, or bounded by them; see ``losses.box_distance``.
 
     Args:
-        form: ``1 - GIoU``, or Huber's loss of the four sides.
+        form: ``1 - GIoU``, or Huber's loss of the four sides; of boxes in space, which have a heading, only the latter.
         delta: of Huber's loss.
         bounded: instead, the squared error against the true boxes, of boxes that are no better than the teacher's
             (``losses.bounded_boxes``).
@@ -132,10 +186,15 @@ class Localisation(Term):
         return Reads(student_answer=True, teacher_answer=True, labels=self.bounded)
 
     def misfit(self, task: Task) -> str | None:
-        return None if isinstance(task, Detection) else f"it compares boxes, and task {task.name!r} has none"
+        if isinstance(task, Detection3D) and self.form == "giou" and not self.bounded:
+            return "form = 'giou' compares boxes without a heading: take form = 'huber'"
+        known = isinstance(task, (Detection, Detection3D))
+        return None if known else f"it compares boxes, and task {task.name!r} has none"
 
     def loss(self, reading: Reading, owned: nn.Module | None) -> Tensor:
         task = reading.task
+        if isinstance(task, Detection3D):
+            return self._in_space(task, reading)
         assert isinstance(task, Detection)
         student, teacher = (task.boxes(answer.named) for answer in (reading.student, reading.teacher))
         if self.bounded:
@@ -143,6 +202,14 @@ class Localisation(Term):
             return bounded_boxes(student, teacher, targets, answers.to(student.dtype), margin=self.margin)
         weights = task.scores(reading.teacher.named).amax(2)
         return box_distance(student, teacher, weights, form=self.form, delta=self.delta)
+
+    def _in_space(self, task: Detection3D, reading: Reading) -> Tensor:
+        student, teacher = (task.places_of(answer.named) for answer in (reading.student, reading.teacher))
+        if self.bounded:
+            targets, known = task.wanted(reading.student.named, task.objects(reading.targets))
+            return bounded_numbers(student, teacher, targets, known, margin=self.margin)
+        weights = task.scores(reading.teacher.named).amax(2)
+        return number_distance(student, teacher, weights, delta=self.delta)
 
 
 def _stages(

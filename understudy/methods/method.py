@@ -132,7 +132,9 @@ class Method:
         if not task.labelled and (needed := self._needs_labels(settings)):
             return needed
         if self.grafts is not None and task.dense:
-            return f"its student leaves with other layers at a linear classifier, and answers of {task.name!r} are maps"
+            return (
+                f"its student leaves with other layers at a linear classifier, and answers of {task.name!r} are dense"
+            )
         terms = [term for term in self.terms(settings) if task.labelled or not isinstance(term, Labels)]
         return next((reason for term in terms if (reason := unfit(term, task)) is not None), None)
 

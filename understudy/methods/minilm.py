@@ -45,7 +45,9 @@ def minilm(student: Tensor, teacher: Tensor, mask: Tensor | None) -> Tensor:
 
     Reference: Wang et al., "MiniLM: deep self-attention distillation for task-agnostic compression of pre-trained
     transformers", NeurIPS 2020 (arXiv 2002.10957).
-    Differences: none known. The authors released networks, and no code of the distillation.
+    Differences: none known. The authors released networks, and no code of the distillation (microsoft/unilm at 768a3c8
+    has none). A re-implementation, ``MiniLMLoss`` of Yi0yi01/xdpx, has the same KL over tokens that are there and the
+    same means over heads and tokens, and takes half the sum of both losses.
 
     >>> minilm(torch.zeros(1, 1, 2, 2), torch.zeros(1, 1, 2, 2), torch.tensor([[1, 0]]))
     tensor([0.])

@@ -126,7 +126,7 @@ class Neurons(EmbeddingTerm):
     def misfit(self, task: Task) -> str | None:
         if task.dense and self.share < 1 and self.selected is None:
             return (
-                f"it selects neurons by a linear classifier, and answers of task {task.name!r} are maps: take share=1"
+                f"it selects neurons by a linear classifier, and answers of task {task.name!r} are dense: take share=1"
             )
         return None
 

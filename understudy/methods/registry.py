@@ -9,7 +9,7 @@ from types import ModuleType
 from understudy import methods as package
 from understudy import plugins
 from understudy.methods.method import Method
-from understudy.objective.labels import CE
+from understudy.objective.labels import CE, Labels
 from understudy.objective.term import Term
 from understudy.tasks.task import Task
 
@@ -69,7 +69,7 @@ def proposed(task: Task) -> str:
 
 def known_terms() -> dict[str, type[Term]]:
     """The terms by the names that recipes write: those of this package, and those of the methods that were added."""
-    own: list[type[Term]] = [CE, *(term for module in own_modules() for term in _terms_in(module))]
+    own: list[type[Term]] = [CE, Labels, *(term for module in own_modules() for term in _terms_in(module))]
     terms = {term.__name__: term for term in own}
     added = {method.term.__name__: method.term for method in METHODS.values() if method.term}
     return dict(sorted({**added, **terms}.items()))

@@ -7,7 +7,9 @@ between rotated images and images as they are (10), for the student's head.
 Reference: Xu, Liu, Li, Loy, "Knowledge distillation meets self-supervision", ECCV 2020.
 Weights, temperatures, shares: the defaults of the authors' code.
 Differences: their code puts images and rotated images into one batch; here the rotated ones are a batch of their own
-for the student's batch norms. Stage 1 has a fifth of the epochs, in the code 60 beside 240 of the student.
+for the student's batch norms. Stage 1 has a fifth of the epochs, in the code 60 beside 240 of the student. Flips and
+crops are those of the training configuration, and an image and its rotations share them; in the code, where the data
+set flips and the transforms crop, they share the flip, and each has a crop of its own.
 """
 
 from dataclasses import dataclass

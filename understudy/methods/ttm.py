@@ -5,7 +5,9 @@ student's are left as they are. ``wttm`` weights each sample by ``U = sum_c t_c^
 teacher is unsure; ``ttm`` has U = 1.
 
 Reference: Zheng, Yang, "Knowledge distillation based on transformed teacher matching", ICLR 2024.
-Weight, gamma: the paper lists both for each pair of networks; 1 and 1/4 are choices of this library.
+Weight, gamma: 1 and 1/4 are choices of this library. The paper lists both for each pair of networks; the examples of
+the authors' README for VGG-8 from VGG-13 on CIFAR-100 have 45 and 0.1 for ``ttm``, and 4 and 0.2 for ``wttm`` beside
+CRD.
 """
 
 from dataclasses import dataclass

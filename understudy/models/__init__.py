@@ -22,11 +22,13 @@ from understudy.models.output import Output
 from understudy.models.preprocessing import (
     LocalContrast,
     Normalized,
+    OwnTokens,
     Preprocessing,
     Whitened,
     Whitening,
     preprocessing_from,
 )
+from understudy.models.pykeen import PyKEEN
 from understudy.models.side_by_side import SideBySide
 from understudy.models.weights import load_weights, read_weights
 from understudy.taps.modules import Maxout
@@ -43,7 +45,9 @@ __all__ = [
     "NetworkSpec",
     "Normalized",
     "Output",
+    "OwnTokens",
     "Preprocessing",
+    "PyKEEN",
     "SideBySide",
     "Whitened",
     "Whitening",

@@ -28,7 +28,7 @@ class Input(_Table):
 
     shape: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)]
     range: tuple[float, float] | None = None  # of images
-    tensors: tuple[str, ...] = ()  # the names of several tensors, as of a text
+    tensors: tuple[str, ...] = ()  # the names of several tensors, as of a text or a cloud of points
     image: str = RULE
     resize: Annotated[int, Field(ge=1)] | None = None  # the short side, of rules with one
 
@@ -73,9 +73,8 @@ class Description(_Table):
 
     @property
     def takes_images(self) -> bool:
-        return (
-            len(self.input.shape) == 3 and self.input.shape[0] in COLOURS and self.input.image in RULES and self._sized
-        )
+        pixels = len(self.input.shape) == 3 and self.input.shape[0] in COLOURS and not self.input.tensors
+        return pixels and self.input.image in RULES and self._sized
 
     @property
     def _sized(self) -> bool:

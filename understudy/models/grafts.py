@@ -8,6 +8,7 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import ClassVar
 
 import torch
@@ -26,7 +27,7 @@ class Graft:
     Args:
         head: the student's classifier, which the teacher's replaces.
         width: of the inputs of the student's classifier.
-        features, classes, bias: of the teacher's classifier, a linear layer.
+        features, classes, bias: of the teacher's classifier, a linear layer or a convolution of 1x1 behind the pooling.
         maps: the student's module that is followed by a projector, three convolutions that give its map the teacher's
             channels; without one, a linear layer before the classifier does that for vectors, where widths differ.
         factor: by which the projector's inner channels are fewer than the teacher's.
@@ -48,8 +49,8 @@ class Graft:
         cls, student: nn.Module, teacher: nn.Module, heads: Pair, maps: Pair | None = None, factor: int = 2
     ) -> "Graft":
         """The graft for the taps ``heads`` (and ``maps``) of these two networks."""
-        mine = _linear(student, heads.student.path, "the student")
-        theirs = _linear(teacher, heads.teacher.path, "the teacher")
+        mine = _classifier(student, heads.student.path, "the student").weight
+        theirs = _classifier(teacher, heads.teacher.path, "the teacher")
         if maps is not None and (maps.student.form or maps.student.side != "output"):
             raise UserError(
                 f"a projector stands behind what a module of the student answers, not behind {str(maps.student)!r}: "
@@ -57,9 +58,9 @@ class Graft:
             )
         return cls(
             head=heads.student.path,
-            width=mine.in_features,
-            features=theirs.in_features,
-            classes=theirs.out_features,
+            width=mine.shape[1],
+            features=theirs.weight.shape[1],
+            classes=theirs.weight.shape[0],
             bias=theirs.bias is not None,
             maps=maps.student.path if maps else None,
             factor=factor,
@@ -69,21 +70,23 @@ class Graft:
         """Replace the modules, with fresh weights; a network with this graft is left unchanged."""
         if not _is_new(self, network):
             return
-        own = _linear(network, self.head, "the student").weight
+        own = _classifier(network, self.head, "the student").weight
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(_seed(own))
             self._exchange(network, own)
         setattr(inner(network), _MARK, self)
 
     def _exchange(self, network: nn.Module, like: Tensor) -> None:
-        classifier = nn.Linear(self.features, self.classes, self.bias).requires_grad_(False).to(like.device, like.dtype)
+        linear: Callable[..., nn.Module] = nn.Linear if like.ndim == 2 else partial(nn.Conv2d, kernel_size=1)
+        classifier = linear(self.features, self.classes, bias=self.bias).requires_grad_(False)
+        classifier.to(like.device, like.dtype)
         if self.maps is not None:
             body = find(network, Tap(self.maps), called="the student")
             projector = bottleneck(self.width, self.features, self.factor).to(like.device, like.dtype)
             _put(network, self.maps, _joined(body=body, projector=projector))
             _put(network, self.head, classifier)
         else:
-            bridge = nn.Linear(self.width, self.features) if self.width != self.features else nn.Identity()
+            bridge = linear(self.width, self.features) if self.width != self.features else nn.Identity()
             _put(network, self.head, _joined(bridge=bridge.to(like.device, like.dtype), classifier=classifier))
 
     @property
@@ -93,10 +96,11 @@ class Graft:
 
     def fill(self, network: nn.Module, teacher: nn.Module, head: str) -> None:
         """Copy the weights of the teacher's classifier."""
-        theirs, ours = _linear(teacher, head, "the teacher"), _linear(network, self.classifier, "the student")
+        theirs = _classifier(teacher, head, "the teacher")
+        ours = _classifier(network, self.classifier, "the student")
         with torch.no_grad():
-            ours.weight.copy_(theirs.weight)
-            if theirs.bias is not None:
+            ours.weight.copy_(theirs.weight.view_as(ours.weight))
+            if theirs.bias is not None and ours.bias is not None:
                 ours.bias.copy_(theirs.bias)
 
     def describe(self) -> dict[str, object]:
@@ -196,11 +200,13 @@ def _joined(**modules: nn.Module) -> nn.Module:
     return nn.Sequential(OrderedDict(modules))
 
 
-def _linear(network: nn.Module, path: str, called: str) -> nn.Linear:
+def _classifier(network: nn.Module, path: str, called: str) -> nn.Linear | nn.Conv2d:
     module = find(network, Tap(path), called=called)
-    if not isinstance(module, nn.Linear):
-        raise UserError(f"{called}'s {path!r} is no linear layer, so it cannot be taken over as a classifier")
-    return module
+    if isinstance(module, nn.Linear) or (isinstance(module, nn.Conv2d) and module.weight[0, 0].numel() == 1):
+        return module
+    raise UserError(
+        f"{called}'s {path!r} is no linear layer and no convolution of 1x1, so it cannot be taken over as a classifier"
+    )
 
 
 def _put(network: nn.Module, path: str, module: nn.Module) -> None:

@@ -304,6 +304,8 @@ def _of_torchvision(name: str, which: Which) -> InputConfig:
     from torchvision import models
 
     known = models.list_models(module=models)
+    if hasattr(models, "detection") and name in models.list_models(module=models.detection):
+        raise UserError(f"the weights of torchvision's detectors are taken from a file: weights = 'FILE' of {name!r}")
     if name not in known:
         raise UserError(f"torchvision has no classifier {name!r}{did_you_mean(name, known)}")
     members, wanted = dict(models.get_model_weights(name).__members__), torchvision_weights(which)

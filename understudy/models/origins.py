@@ -107,7 +107,10 @@ def _of_transformers(network: nn.Module) -> Iterator[NetworkSpec]:
     if config is None or not isinstance(kind, str):
         return
     differing: dict[str, object] = config.to_diff_dict()
-    yield NetworkSpec(f"transformers:{kind}", {"classes": config.num_labels, **plain_settings(differing)})
+    settings: dict[str, object] = {"classes": config.num_labels, **plain_settings(differing)}
+    yield NetworkSpec(f"transformers:{kind}", settings)
+    if type(network).__name__.endswith("ForTokenClassification"):
+        yield NetworkSpec(f"transformers:{kind}", {**settings, "head": "tokens"})
 
 
 def plain_settings(config: Mapping[str, object]) -> dict[str, object]:

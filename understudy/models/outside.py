@@ -15,7 +15,7 @@ from understudy.trusted import answered, call_factory
 
 NAMES = [
     ("timm:NAME", "a network of timm, with fresh weights"),
-    ("torchvision:NAME", "a classifier of torchvision, with fresh weights"),
+    ("torchvision:NAME", "a classifier or a detector of torchvision, with fresh weights"),
     ("transformers:TYPE", "a classifier of images or texts of Hugging Face's transformers, with fresh weights"),
     ("MODULE:FACTORY", "your own: the function or class FACTORY of MODULE, called with the settings given"),
 ]
@@ -92,16 +92,32 @@ def _torchvision(
     from torchvision import models
 
     known = models.list_models(module=models)
-    if name not in known:
-        raise UserError(f"torchvision has no classifier {name!r}{did_you_mean(name, known)}")
+    detectors = models.list_models(module=models.detection) if hasattr(models, "detection") else []
+    if name not in (*known, *detectors):
+        raise UserError(
+            f"torchvision has no classifier and no detector {name!r}{did_you_mean(name, [*known, *detectors])}"
+        )
     if data["channels"] not in (None, 3):
         raise UserError(f"torchvision's networks take 3 channels, not {data['channels']}: convert the images to RGB")
+    if name in detectors:
+        return _detector(name, data["classes"], settings)
     wanted = {"num_classes": data["classes"]}
     if name.startswith("vit_"):
         wanted["image_size"] = data["size"]
     given = {key: value for key, value in wanted.items() if value is not None}
     weights = {"weights": None} if which is None else {"weights": torchvision_weights(which), "progress": False}
     return _made(f"torchvision:{name}", models.get_model, name, **{**weights, **given, **settings})
+
+
+def _detector(name: str, classes: int | None, settings: Mapping[str, object]) -> nn.Module:
+    """A detector that answers before suppression; torchvision counts the background as its first class."""
+    from torchvision import models
+
+    from understudy.models.detectors import dense
+
+    fresh = {"weights": None, "weights_backbone": None}
+    given = {} if classes is None else {"num_classes": classes + 1}
+    return dense(_made(f"torchvision:{name}", models.get_model, name, **{**fresh, **given, **settings}))
 
 
 def torchvision_weights(which: Which) -> str:
@@ -155,10 +171,17 @@ def _text_types(of_images: Collection[str]) -> list[str]:
 def _text_classifier(
     name: str, data: Mapping[str, int | None], settings: Mapping[str, object], which: Which | None
 ) -> nn.Module:
-    """A classifier of texts; ``channels`` is the number of different tokens and ``size`` that of positions."""
-    from transformers import AutoConfig, AutoModelForSequenceClassification
+    """A classifier of texts, or with ``head = "tokens"`` of each of their tokens.
 
-    called = f"transformers:{name}"
+    ``channels`` is the number of different tokens and ``size`` that of positions.
+    """
+    from transformers import AutoConfig, AutoModelForSequenceClassification, AutoModelForTokenClassification
+
+    called, settings = f"transformers:{name}", dict(settings)
+    head = settings.pop("head", "texts")
+    if head not in ("texts", "tokens"):
+        raise UserError(f"network {called!r}: head = {head!r}: it answers to 'texts' or to each of their 'tokens'")
+    kind = AutoModelForTokenClassification if head == "tokens" else AutoModelForSequenceClassification
     known = AutoConfig.for_model(name).to_dict()
     for key in settings:
         if key not in known:  # it would be stored and ignored
@@ -172,10 +195,10 @@ def _text_classifier(
     def make() -> nn.Module:
         network: nn.Module
         if isinstance(which, str):
-            network = AutoModelForSequenceClassification.from_pretrained(which, trust_remote_code=False, **settings)
+            network = kind.from_pretrained(which, trust_remote_code=False, **settings)
         else:
             config = AutoConfig.for_model(name, **{**chosen, **settings})
-            network = AutoModelForSequenceClassification.from_config(config)
+            network = kind.from_config(config)
         return network
 
     return _made(called, make)

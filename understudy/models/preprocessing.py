@@ -1,7 +1,7 @@
-"""Preprocessing of images before a network. It belongs to the network and not to the data.
+"""Preprocessing of images before a network, and its token table. It belongs to the network and not to the data.
 
-Two networks in one training may need different preprocessing of the same image. A description in plain values
-rebuilds it with ``preprocessing_from``.
+Two networks in one training may need different preprocessing of the same image, or other tokens of the same text. A
+description in plain values rebuilds it with ``preprocessing_from``.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from understudy.bounds import Pixels, wrong
 from understudy.errors import UserError, did_you_mean
 from understudy.taps import precision_of
+from understudy.tasks.words import of_table
 
 Interpolation: TypeAlias = Literal["nearest", "bilinear", "bicubic"]
 INTERPOLATIONS: tuple[Interpolation, ...] = ("nearest", "bilinear", "bicubic")
@@ -258,6 +259,38 @@ class Whitened(Preprocessing):
         return {"front": "whitened", "shape": list(whitening.shape), "scale": whitening.scale, "bias": whitening.bias}
 
 
+class OwnTokens(Preprocessing):
+    """A network of texts that reads the tokens of one table, where data have several.
+
+    Data with ``token_tables`` hold each text by the task's own vocabulary (``input_ids``, ``attention_mask``) and by
+    each further table (``large:input_ids``, ``large:attention_mask``). The network gets those of its table under their
+    plain names, and is called with plain names alone where it answers texts by itself.
+
+    Args:
+        module: the network.
+        table: the name of its table; by default the task's own vocabulary.
+
+    >>> network = understudy.models.build("text-encoder", classes=2, channels=9, size=4, width=8, depth=1, heads=2)
+    >>> ids, mask = torch.tensor([[1, 2]]), torch.ones(1, 2)
+    >>> both = {"input_ids": ids, "attention_mask": mask, "large:input_ids": ids + 1, "large:attention_mask": mask}
+    >>> OwnTokens(network, "large")(**both).shape
+    torch.Size([1, 2])
+    """
+
+    def __init__(self, module: nn.Module, table: str = ""):
+        super().__init__(module)
+        self.table = table
+
+    def forward(self, *args: object, **kwargs: object) -> object:
+        return self.module(*args, **of_table(kwargs, self.table))
+
+    def describe(self) -> dict[str, object]:
+        return {"front": "own tokens", "table": self.table}
+
+    def extra_repr(self) -> str:
+        return f"table={self.table!r}" if self.table else ""
+
+
 def preprocessing_from(description: Mapping[str, object], module: nn.Module) -> Preprocessing:
     """The preprocessing of a ``describe()``, around ``module``; ``load_state_dict`` then fills a whitening.
 
@@ -271,6 +304,7 @@ def preprocessing_from(description: Mapping[str, object], module: nn.Module) -> 
         "normalized": ("mean", "std"),
         "whitened": ("shape", "scale", "bias"),
         "local contrast": ("shape", "kernel"),
+        "own tokens": ("table",),
     }
     if kind not in known:
         raise UserError(f"no front is called {kind!r}{did_you_mean(str(kind), known)}")
@@ -280,5 +314,7 @@ def preprocessing_from(description: Mapping[str, object], module: nn.Module) -> 
     make: Callable[..., Normalized] = Normalized
     if kind == "normalized":
         return make(module, **settings)
+    if kind == "own tokens":
+        return OwnTokens(module, str(settings["table"]))
     whitening: Callable[..., Whitening | LocalContrast] = Whitening if kind == "whitened" else LocalContrast
     return Whitened(module, whitening(**settings))

@@ -18,7 +18,8 @@ from understudy.models.grafts import graft_of
 from understudy.models.hub import PREFIX, fetched
 from understudy.models.outside import LIBRARIES
 from understudy.taps import inner, layers
-from understudy.tasks import Classification, Task
+from understudy.tasks import Classification, Detection3D, Task
+from understudy.tasks.detection3d import COUNT, POINTS
 from understudy.tasks.words import IDS, MASK, Words
 
 if TYPE_CHECKING:
@@ -63,9 +64,11 @@ def describe(
 
 
 def _input(shape: tuple[int, ...], task: Task, image: Mapping[str, object]) -> dict[str, object]:
-    """One sample: its shape; of texts the names of the tensors; of images the range, the channels and the resizing."""
+    """One sample: its shape; of several tensors their names; of images the range, the channels and the resizing."""
     if isinstance(task, Words):
         return {"shape": list(shape), "tensors": [IDS, MASK]}
+    if isinstance(task, Detection3D):
+        return {"shape": list(shape), "tensors": [POINTS, COUNT]}
     if len(shape) == 3 and shape[0] in COLOURS:
         rule = LETTERBOX if task.letterboxed else RULE
         return {"shape": list(shape), "range": [0.0, 1.0], "channels": COLOURS[shape[0]], "image": rule, **image}

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from understudy.errors import UserError
+from understudy.models.names_elsewhere import renamed
 from understudy.ranks import sharded_like
 from understudy.taps import inner
 
@@ -104,7 +105,8 @@ def load_weights(network: nn.Module, path: str | Path, *, prefix: str | None = N
         prefix: take only the names that begin so, without it. By default the usual ones (``module.``, ``model.``,
             ``_orig_mod.``, ...) are taken off if the file then fits as a whole.
 
-    The names that other libraries have for the parts of a built-in network are known (``fc`` for ``linear``).
+    The names that other libraries have for the parts of a built-in network are known (``fc`` for ``linear``), and
+    EfficientNet-PyTorch's for timm's EfficientNets.
 
     >>> from safetensors.torch import save_file
     >>> layer = torch.nn.Linear(4, 3)
@@ -125,7 +127,8 @@ def begin_with(
         source: what they are called in messages.
         outputs: of the network: a head is a layer with so many, in whose place ``weights`` have one with another
             number, or none.
-        prefix: as in ``load_weights``. Weights of a module inside the network are taken too, a BERT's for a classifier.
+        prefix: as in ``load_weights``. Weights of a module inside the network are taken too, a BERT's for a classifier,
+            and for the module that a network names as its ``body`` those of a classifier, without what follows there.
 
     >>> layers = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Linear(3, 2))
     >>> of_five = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Linear(3, 5)).state_dict()
@@ -135,7 +138,7 @@ def begin_with(
     weights, target = _inside(weights, source, prefix), inner(network)
     prefixes = [""] if prefix is not None else _prefixes(weights)
     plain = [_without(stripped, weights) for stripped in prefixes]
-    candidates = [named for each in plain for named in (each, _renamed(target, each))]
+    candidates = [named for each in plain for named in (each, renamed(target, each))]
     for candidate in (*candidates, *_as_a_body(target, weights)):
         head = None if _fits(target, candidate) else _other_head(target, candidate, outputs)
         if head is not None or _fits(target, candidate):
@@ -143,7 +146,24 @@ def begin_with(
             kept = {key: value for key, value in candidate.items() if head is None or key not in head.names}
             restore(target, {**own, **kept})
             return head
-    raise _does_not_fit(target, weights, prefixes, source)
+    name = getattr(target, "body", None)
+    if not isinstance(name, str) or not hasattr(target, name) or any(key.startswith(f"{name}.") for key in weights):
+        raise _does_not_fit(target, weights, prefixes, source)
+    return _begin_body(target, name, plain, source)
+
+
+def _begin_body(network: nn.Module, name: str, candidates: Sequence[Mapping[str, Tensor]], source: str) -> "Head":
+    """Load weights of a classifier into the body of a network; the other modules are what has none."""
+    body = network.get_submodule(name)
+    own = body.state_dict()
+    for weights in candidates:
+        kept = {key: value for key, value in weights.items() if key in own}
+        if _fits(body, kept):
+            restore(body, {**own, **kept})
+            others = tuple(child for child, _ in network.named_children() if child != name)
+            return Head(others, 0, None, tuple(key for key in weights if key not in own))
+    kept = max(({key: value for key, value in each.items() if key in own} for each in candidates), key=len)
+    raise UserError(f"{source} does not fit the {name} {type(body).__name__}: {_misfit(body, kept)}")
 
 
 def _as_a_body(network: nn.Module, weights: Mapping[str, Tensor]) -> Iterator[dict[str, Tensor]]:
@@ -163,16 +183,22 @@ class Head:
     """The parameters of a network's head that weights have in another size, or not at all.
 
     Args:
-        names: of the parameters.
+        names: of the parameters, or of the modules beside the body of a network.
         outputs: of the network's head.
         others: of the head in the weights; None where they have none.
+        unused: where the weights are those of a classifier and the network's body takes them: the names that the body
+            does not have. None elsewhere.
     """
 
     names: tuple[str, ...]
     outputs: int
     others: int | None
+    unused: tuple[str, ...] | None = None
 
     def __str__(self) -> str:
+        if self.unused is not None:
+            left = f"{len(self.unused)} left out ({_few(self.unused)}); " if self.unused else ""
+            return f"{left}not among the weights: {', '.join(self.names)}"
         if self.others is None:
             return f"not among the weights: {', '.join(self.names)}"
         sizes = ", ".join(f"{name} ({self.others} for {self.outputs})" for name in self.names)
@@ -190,7 +216,7 @@ def load_whole(network: nn.Module, weights: Mapping[str, Tensor], source: str, *
     prefixes = [""] if prefix is not None else _prefixes(weights)
     for target, stripped in product(targets, prefixes):
         candidate = _without(stripped, weights)
-        for named in (candidate, _renamed(target, candidate)):
+        for named in (candidate, renamed(target, candidate)):
             if _fits(target, named):
                 restore(target, named)
                 return prefix or stripped
@@ -242,7 +268,9 @@ def _does_not_fit(network: nn.Module, weights: Mapping[str, Tensor], prefixes: S
     own = network.state_dict()
     nearest = max(prefixes, key=lambda stripped: len(own.keys() & _without(stripped, weights).keys()))
     said = f" (without the prefix {nearest!r})" if nearest else ""
-    misfit = _misfit(network, _without(nearest, weights))
+    plain = _without(nearest, weights)
+    named = max(plain, renamed(network, plain), key=lambda each: len(own.keys() & each.keys()))
+    misfit = _misfit(network, named)
     return UserError(f"{source} does not fit {type(network).__name__}{said}: {misfit}")
 
 
@@ -269,17 +297,6 @@ def restore(network: nn.Module, state: Mapping[str, Tensor]) -> None:
 
 def _without(prefix: str, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)}
-
-
-def _renamed(network: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The weights under the network's own names, of which a class lists what others call them."""
-    rules: Mapping[str, str] = getattr(type(network), "names_elsewhere", {})
-    renamed = {}
-    for name, value in weights.items():
-        for pattern, replacement in rules.items():
-            name = re.sub(pattern, replacement, name)
-        renamed[name] = value
-    return renamed
 
 
 def _prefixes(weights: Iterable[str]) -> list[str]:

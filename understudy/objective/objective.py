@@ -27,6 +27,7 @@ from understudy.objective.readings import (
     without_teachers_graph,
 )
 from understudy.objective.refusals import refuse, refuse_observing, refuse_place, refuse_targets
+from understudy.objective.second_derivatives import differentiable_twice
 from understudy.objective.side_stream import Beside
 from understudy.objective.term import (
     Expression,
@@ -470,13 +471,8 @@ class Objective(nn.Module):
             return call(teacher, inputs)
 
     def _differentiable_twice(self) -> AbstractContextManager[None]:
-        """A context in which gradients of attention have gradients; PyTorch's fast kernels have none."""
-        if not self.terms.reads.gradients:
-            return nullcontext()
-        from torch.nn.attention import SDPBackend, sdpa_kernel  # late: few terms need it
-
-        context: AbstractContextManager[None] = sdpa_kernel(SDPBackend.MATH)
-        return context
+        """A context in which gradients of a network have gradients, where a term differentiates them."""
+        return differentiable_twice() if self.terms.reads.gradients else nullcontext()
 
     def _samples(self, inputs: Nested, teachers: Sequence[Answer]) -> tuple[Tensor, ...]:
         if self._dropouts is None:

@@ -93,15 +93,16 @@ def network(table: NetworkTable, builder: Builder, node: Node | None = None) -> 
         given = builder.objects[table.network]
         state = given.weights(node.seed, node.role) if node else None
         return {"class": given.facts(), "begins": state, "code": code_of(given.kinds())}
-    shape, spec = builder.data.shape, builder.named(table)
+    shape, spec = builder.shape(table), builder.named(table)
     name, settings = catalogue.resolved(spec.name, spec.settings, builder.data.task.outputs, shape[0], shape[-1])
     begins = {"begins": weights_digest(table, builder)} if node and table.begins_trained else {}
     return {
         "name": name,
         "settings": canonical(settings),
         "front": canonical(builder.normalisation(table)),
-        "code": source_of(name),
+        "code": source_of(table.library_network),
         **({"output": table.output} if table.output is not None else {}),
+        **({"token_table": table.token_table} if builder.data.token_tables else {}),
         **begins,
     }
 

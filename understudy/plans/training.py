@@ -161,8 +161,8 @@ class RunningJob:
         node, network, folder = self.job.node, self.network, self.folder
         leaving = self.builder.product(network)
         spec = None if is_object(node.network.network) else self.builder.spec(node.network)
-        data = self.builder.data
-        product.save(folder, leaving, product.describe(leaving, spec, data.shape, data.task, data.image))
+        shape, task = self.builder.shape(node.network), self.builder.task(node.network)
+        product.save(folder, leaving, product.describe(leaving, spec, shape, task, self.builder.data.image))
         if self.training.last is not None:
             restore(network, self.training.last)
             product.save_weights(folder / LAST, self.builder.product(network).state_dict())

@@ -18,12 +18,13 @@ from understudy.data.content import content
 from understudy.data.dataset import Progress
 from understudy.data.parts import Part, fewer
 from understudy.data.sources import InMemory
-from understudy.errors import UserError
+from understudy.errors import UserError, did_you_mean
 from understudy.models import (
     LocalContrast,
     NetworkSpec,
     Normalized,
     Output,
+    OwnTokens,
     Whitened,
     Whitening,
     load_weights,
@@ -130,7 +131,7 @@ class Builder:
         """The name and settings of a network that is no object, with those of its library's weights and its size."""
         settings = dict(table.settings)
         spec = NetworkSpec(table.network, settings)
-        if table.pretrained:
+        if table.pretrained and table.library_network == table.network:
             spec = library_spec(table.network, settings, table.pretrained)
         size = self.size(table)
         return NetworkSpec(spec.name, {**spec.settings, "size": size}) if size is not None else spec
@@ -148,7 +149,7 @@ class Builder:
         """The number of parameters of a network."""
         if is_object(table.network):
             return sum(p.numel() for p in self.objects[table.network].network(0, "student").parameters())
-        return parameters(self.named(table), self.data.shape, self.data.task.outputs, self.trusted)
+        return parameters(self.named(table), self.shape(table), self.data.task.outputs, self.trusted)
 
     def network(self, table: NetworkTable, seed: int, role: str, training: str | None = None) -> nn.Module:
         """A network as its training begins: with the weights of its table, or fresh ones of this seed and role.
@@ -171,20 +172,43 @@ class Builder:
         """
         if is_object(table.network):
             return self.objects[table.network].network(seed, role)
-        channels, size = self.data.shape[0], self.data.shape[-1]
-        spec = self.named(table)
+        shape, spec = self.shape(table), self.named(table)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(randomness.derived_seed(seed, "weights", role))
-            network = spec.build(outputs or self.data.task.outputs, channels, size, self.trusted)
+            network = spec.build(outputs or self.data.task.outputs, shape[0], shape[-1], self.trusted)
         front = self.normalisation(table)
         network = Normalized(network, *front) if front else network
+        if self.data.token_tables:
+            network = OwnTokens(network, table.token_table or "")
         return Output(network, table.output) if table.output is not None else network
+
+    def task(self, table: NetworkTable) -> Task:
+        """The task of a network's answers; of texts with the network's own token table."""
+        name = table.token_table
+        if name is None:
+            return self.data.task
+        if name not in self.data.token_tables:
+            raise UserError(
+                f"network {table.network!r}: token_table = {name!r}: the data have "
+                + (f"no such table{did_you_mean(name, self.data.token_tables)}" if self.data.token_tables else "none")
+                + "; name it in [data], as in token_tables = { "
+                + f'{name} = {{ tokens = "tokenizer", vocabulary = "tokenizer.json" }} }}'
+            )
+        task = self.data.token_tables[name]
+        assert isinstance(task, Task)
+        return task
+
+    def shape(self, table: NetworkTable) -> tuple[int, ...]:
+        """The shape of one sample for a network; of texts tokens and positions of its token table."""
+        return self.data.shape if table.token_table is None else self.task(table).sizes(self.data.shape)
 
     def inputs(self, table: NetworkTable) -> InputConfig | None:
         """The inputs of the library's weights with which a network begins."""
         if is_object(table.network) or not table.pretrained:
             return None
-        own = input_config(table.network, table.pretrained)
+        own = input_config(table.library_network, table.pretrained)
+        if table.library_network != table.network:  # a backbone takes images of any size
+            own = replace(own, size=None, interpolation=None, outputs=())
         return own if table.mean and table.std else own.of_channels(self.data.shape[0])
 
     def size(self, table: NetworkTable) -> int | None:
@@ -229,6 +253,11 @@ class Builder:
         if head is not None and head.others is not None:
             network = self.fresh(table, 0, "teacher", head.others)
             load_whole(inner(network), *weights, prefix=table.prefix)
+        elif head is not None and head.unused is not None:
+            raise UserError(
+                f"{weights[1]} are the weights of the backbone of {self.called(table)} alone: say how the rest is "
+                "trained, in a table 'train'"
+            )
         elif head is not None:
             take_off(inner(network), head)
         return network
@@ -280,7 +309,8 @@ class Builder:
         assert own is not None
         assert table.pretrained
         channels, size = self.data.shape[0], self.size(table) or self.data.shape[-1]
-        network = library_network(table.network, table.pretrained, table.settings, channels=channels, size=size)
+        settings = table.settings if table.library_network == table.network else {}
+        network = library_network(table.library_network, table.pretrained, settings, channels=channels, size=size)
         return network.state_dict(), own.weights
 
     def trained(self, table: NetworkTable, folder: Path) -> nn.Module:
@@ -351,7 +381,7 @@ class Answering:
 def _outputs_of(tables: Sequence[TeacherTable]) -> tuple[str, ...]:
     """The names of the outputs: of a library's weights, or of a student that is described beside its weights."""
     for table in tables:
-        if table.pretrained and table.weights is None:
+        if table.pretrained and table.weights is None and table.library_network == table.network:
             return input_config(table.network, table.pretrained).outputs
         if table.weights is not None and not is_object(table.network):
             folder = weights_file(table.weights).parent

@@ -155,11 +155,16 @@ def check_combinations(recipe: Recipe, mistakes: Mistakes) -> None:
 
 def _check_network(table: NetworkTable, place: tuple[str, ...], mistakes: Mistakes) -> None:
     """Check name and settings of a network of a known family. The user's own code checks its own settings."""
-    if table.pretrained and not is_library(table.network):
+    if table.pretrained and not is_library(table.library_network):
         mistakes.add(
             [*place, "pretrained"],
             "trained weights come with networks of timm, torchvision and transformers; for others name a file, "
             "weights = '...'",
+        )
+    if table.settings.get("keep_statistics") and not table.begins_trained:
+        mistakes.add(
+            [*place, "settings", "keep_statistics"],
+            "fresh weights have no statistics to keep: give pretrained = true or weights = '...', or leave it out",
         )
     try:
         catalogue.check(table.network, table.settings)

@@ -52,6 +52,7 @@ class NetworkTable(Table):
     size: Pixels | None = None  # side of the images that it gets; by default as they come, or the library's
     interpolation: Interpolation | None = None  # by which images are resized to it
     output: str | Place | None = None  # which tensor is the answer, where it returns several
+    token_table: str | None = None  # which of data.token_tables its texts are read by; by default the data's own
 
     @model_validator(mode="after")
     def _fits_together(self) -> "NetworkTable":
@@ -60,6 +61,12 @@ class NetworkTable(Table):
         if self.interpolation is not None and self.size is None and not self.pretrained:
             raise ValueError("'interpolation' is how images are resized: give 'size', too")
         return self
+
+    @property
+    def library_network(self) -> str:
+        """The network of a library whose weights ``pretrained`` are: the network itself, or its backbone."""
+        backbone = self.settings.get("backbone")
+        return backbone if isinstance(backbone, str) and ":" not in self.network else self.network
 
     @property
     def begins_trained(self) -> bool:

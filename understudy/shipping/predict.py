@@ -1,4 +1,4 @@
-"""The answers of a student to images on disk, or to texts."""
+"""The answers of a student to images or clouds of points on disk, or to texts."""
 
 import glob
 import io
@@ -9,18 +9,20 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from understudy.data.clouds import SUFFIXES as CLOUDS
+from understudy.data.clouds import Points, clouds, read_cloud
 from understudy.data.images import SUFFIXES, Fit, fitted, outline, upright
 from understudy.errors import UserError
 from understudy.export.open import Student, open_student
 from understudy.files import write_atomically
 from understudy.nested import Nested
 from understudy.taps import call
-from understudy.tasks import Detection, Task, Told
+from understudy.tasks import Detection, Detection3D, Task, Told
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """The answer of a student to one image or text; or the problem, if an image could not be read.
+    """The answer of a student to one image, cloud or text; or the problem, if a file could not be read.
 
     Args:
         image: the file, or the text.
@@ -56,7 +58,7 @@ def predict(
 
     Args:
         student: a run folder, or a file that ``understudy export`` wrote.
-        images: files, folders (every image below them) and patterns.
+        images: files, folders (every image or cloud below them) and patterns.
         top: how many classes to name.
         batch: images that are answered at once.
         trust: modules of the user (for a folder), or the file itself (for ``.pt2``), whose code may run.
@@ -67,6 +69,9 @@ def predict(
         raise UserError(f"boxes are drawn, and answers of task {opened.description.task.name!r} have none: no --draw")
     if (task := opened.description.task).takes_words:
         return _texts(opened, task, map(str, images), top, batch)
+    if isinstance(task, Detection3D):
+        listed = [name for word in images for name in _listed(str(word), CLOUDS, "clouds of points")]
+        return [answer for names in _batches(listed, batch) for answer in _of_clouds(opened, names, top)]
     if not opened.description.takes_images:
         shape = "x".join(map(str, opened.description.input.shape))
         raise UserError(f"{student} does not take images: its input is {shape} ({opened.description.input.image})")
@@ -109,6 +114,23 @@ def _answered(student: Student, names: Sequence[Prediction], top: int) -> list[P
     return answers
 
 
+def _of_clouds(student: Student, names: Sequence[Prediction], top: int) -> list[Prediction]:
+    """The answers to one batch of clouds; files that cannot be read keep their position."""
+    read, answers = list[tuple[int, Points]](), list(names)
+    numbers, points, _ = student.description.input.shape
+    for place, name in enumerate(names):
+        if name.problem is None:
+            try:
+                read.append((place, read_cloud(Path(name.image), numbers)))
+            except UserError as error:
+                answers[place] = replace(name, problem=str(error))
+    if read:
+        inputs = clouds([cloud for _, cloud in read], points=points)
+        for (place, _), told in zip(read, _told(student, inputs, top), strict=True):
+            answers[place] = replace(answers[place], text=told.text, record=told.record)
+    return answers
+
+
 def _told(student: Student, inputs: Nested, top: int) -> list[Told]:
     """The answers to a batch in the form of the student's task."""
     task = student.description.task
@@ -133,19 +155,21 @@ def of_texts(student: Student, task: Task, texts: Sequence[str], top: int, batch
     predictions: list[Prediction] = []
     for start in range(0, len(texts), batch):
         some = texts[start : start + batch]
-        told = _told(student, task.encode(some), top)
+        answers = _told(student, task.encode(some), top)
+        told = [task.of_text(answer, line) for line, answer in zip(some, answers, strict=True)]
         predictions += [
             Prediction(line, text=one.text, record=one.record) for line, one in zip(some, told, strict=True)
         ]
     return predictions
 
 
-def _listed(word: str) -> list[Prediction]:
-    """The image files for a path or a pattern, or the problem with it."""
+def _listed(word: str, suffixes: Sequence[str] = SUFFIXES, what: str = "images") -> list[Prediction]:
+    """The files for a path or a pattern, or the problem with it."""
     path = Path(word)
     if path.is_dir():
-        files = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
-        problem = f"{word} holds no images (files that end in {', '.join(SUFFIXES)})"
+        ends = tuple(suffixes)
+        files = sorted(file for file in path.rglob("*") if file.name.lower().endswith(ends) and file.is_file())
+        problem = f"{word} holds no {what} (files that end in {', '.join(suffixes)})"
     elif path.exists() or not glob.has_magic(word):
         return [Prediction(word)]
     else:

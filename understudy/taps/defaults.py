@@ -202,5 +202,6 @@ PLACEHOLDERS: dict[str, object] = {  # valid values for checks without networks
 
 def _entering(network: nn.Module, example: Nested) -> Tap:
     traces = trace(network, example)
-    dense = not any(t.type.endswith("Linear") for t in traces) and any(t.resolution for t in stages(traces))
+    headless = not any(t.type.endswith("Linear") for t in traces) or not any(t.answers for t in traces)
+    dense = headless and any(t.resolution for t in stages(traces))
     return last_map(network, example, traces) if dense else Tap(classifier(traces).path, "input")

@@ -18,6 +18,7 @@ from understudy import nested
 from understudy.nested import Nested
 from understudy.taps import Tap, call, eagerly, evaluating, forms, inner
 from understudy.taps.forms import Size
+from understudy.tasks.detection3d import POINTS
 
 if TYPE_CHECKING:
     from torch.utils.flop_counter import FlopCounterMode
@@ -146,6 +147,7 @@ class _Watch:
         self.time = 0
         self.samples = nested.count(example)
         self.image = _image_size(example)
+        self.points = isinstance(example, Mapping) and POINTS in example  # whose features by point are no tokens
         self.grids: list[Size] = []  # of the maps that were met, in their order
         self.began: dict[str, tuple[int, object]] = {}
         self.values: dict[str, list[tuple[object, int]]] = {}
@@ -224,7 +226,8 @@ class _Watch:
         if not isinstance(value, Tensor) or value.ndim not in (3, 4):
             return None
         if value.ndim == 3:
-            return None if value.shape[2] == 1 else (value.shape[1],)  # one value each: a vector behind a pooling
+            single = value.shape[2] == 1  # one value each: a vector behind a pooling
+            return None if single or self.points else (value.shape[1],)
         grid = self._grid_of_map(value)
         return None if grid is None else grid[0]
 

@@ -12,6 +12,7 @@ from understudy.nested import Nested
 from understudy.tasks.boxes import padded
 from understudy.tasks.classification import Classification
 from understudy.tasks.detection import Detection
+from understudy.tasks.detection3d import Detection3D
 from understudy.tasks.embedding import Embedding
 from understudy.tasks.links import Links
 from understudy.tasks.meters import MetricMeter
@@ -19,7 +20,8 @@ from understudy.tasks.multilabel import Binary, MultiLabel
 from understudy.tasks.regression import Landmarks, Regression
 from understudy.tasks.segmentation import Segmentation
 from understudy.tasks.soft_labels import SoftLabels
-from understudy.tasks.task import LOSS, Differing, Figure, Meter, Moves, Numbers, Rows, Task, Told, Values
+from understudy.tasks.tags import Tags
+from understudy.tasks.task import LOSS, Differing, Figure, Meter, Moves, Numbers, Rows, Task, Told, Turns, Values
 from understudy.tasks.text import Text
 from understudy.tasks.text_scores import TextScores
 from understudy.tasks.unlabelled import Unlabelled
@@ -29,6 +31,7 @@ __all__ = [
     "Binary",
     "Classification",
     "Detection",
+    "Detection3D",
     "Differing",
     "Embedding",
     "Figure",
@@ -43,10 +46,12 @@ __all__ = [
     "Rows",
     "Segmentation",
     "SoftLabels",
+    "Tags",
     "Task",
     "Text",
     "TextScores",
     "Told",
+    "Turns",
     "Unlabelled",
     "Values",
     "find",
@@ -73,9 +78,11 @@ _OWN: tuple[type[Task], ...] = (
     Landmarks,
     Text,
     TextScores,
+    Tags,
     Links,
     Segmentation,
     Detection,
+    Detection3D,
     Unlabelled,
     Embedding,
 )

@@ -3,7 +3,7 @@
 A box is left, top, right, bottom in pixels, measured at the edges: a box of the whole image is 0, 0, width, height.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,6 +15,8 @@ from understudy.tasks.task import Moves
 
 BOXES, CLASSES, IGNORED = "boxes", "classes", "ignored"
 NONE = -1  # the class where there is no box, and the box of a place that answers for none
+IN_PIXELS = "left, top, right and bottom in pixels"
+WIDTHS = (4, 7, 9)  # numbers of a box: in an image, in space, and with its velocity
 LEFT = 0.1  # of a box's area must be left in a view, or the box is gone
 RADIUS = 1.5  # in strides: so near the centre of a box a place must be to answer for it
 AT_ONCE = 2**24  # overlaps that are held in memory
@@ -34,19 +36,25 @@ class Boxes:
         return (self.classes >= 0) & ~self.ignored
 
 
-def boxes_of(targets: Nested) -> Boxes:
-    """The targets of a detection; without ``ignored``, no box is."""
+def boxes_of(targets: Nested, numbers: tuple[int, ...] = (4,), order: str = IN_PIXELS) -> Boxes:
+    """The targets of a detection; without ``ignored``, no box is.
+
+    Args:
+        numbers: how many a box may have.
+        order: what they are, for errors.
+    """
     named = targets if isinstance(targets, Mapping) else {}
     boxes, classes, ignored = (named.get(name) for name in (BOXES, CLASSES, IGNORED))
     if not isinstance(boxes, Tensor) or not isinstance(classes, Tensor):
         raise UserError(
-            f"targets of a detection are {BOXES!r} (N, M, 4) and {CLASSES!r} (N, M), -1 where there is no box, as "
-            "understudy.tasks.padded makes them of lists"
+            f"targets of a detection are {BOXES!r} (N, M, {numbers[-1]}) and {CLASSES!r} (N, M), -1 where there is no "
+            "box, as understudy.tasks.padded makes them of lists"
         )
-    if boxes.ndim != 3 or boxes.shape[2] != 4 or classes.shape != boxes.shape[:2]:
+    known = boxes.ndim == 3 and (boxes.shape[2] in numbers or not boxes.shape[1])
+    if not known or classes.shape != boxes.shape[:2]:
         raise UserError(
-            f"{BOXES!r} have shape {tuple(boxes.shape)} and {CLASSES!r} {tuple(classes.shape)}; give (N, M, 4), left, "
-            "top, right and bottom in pixels, and (N, M)"
+            f"{BOXES!r} have shape {tuple(boxes.shape)} and {CLASSES!r} {tuple(classes.shape)}; give "
+            f"(N, M, {numbers[-1]}), {order}, and (N, M)"
         )
     none = torch.zeros_like(classes, dtype=torch.bool)
     return Boxes(boxes, classes, ignored.bool() if isinstance(ignored, Tensor) else none)
@@ -58,7 +66,7 @@ def padded(targets: Sequence[Mapping[str, object]]) -> dict[str, Tensor]:
     Args:
         targets: of each image ``boxes`` (M, 4), left, top, right and bottom in pixels, and ``classes`` (M) or
             ``labels`` (torchvision's name), class numbers from 0; and ``ignored`` or ``iscrowd``, where some boxes are
-            neither to be found nor wrong to find.
+            neither to be found nor wrong to find. Boxes in space have 7 or 9 numbers, as ``Detection3D`` says.
 
     >>> made = padded([{"boxes": [[0, 0, 4, 4]], "classes": [1]}, {"boxes": [], "classes": []}])
     >>> made["classes"].tolist(), made["boxes"].shape
@@ -66,12 +74,16 @@ def padded(targets: Sequence[Mapping[str, object]]) -> dict[str, Tensor]:
     """
     rows = [_one(number, target) for number, target in enumerate(targets)]
     most = max((len(classes) for _, classes, _ in rows), default=0)
-    boxes = torch.zeros(len(rows), most, 4)
+    widths = sorted({places.shape[1] for places, classes, _ in rows if len(classes)}) or [WIDTHS[0]]
+    if len(widths) > 1:
+        raise UserError(f"boxes have {' or '.join(map(str, widths))} numbers: give all of them as many")
+    boxes = torch.zeros(len(rows), most, widths[0])
     classes = torch.full((len(rows), most), NONE)
     ignored = torch.zeros(len(rows), most, dtype=torch.bool)
     for number, (places, labels, left_out) in enumerate(rows):
         count = len(labels)
-        boxes[number, :count], classes[number, :count], ignored[number, :count] = places, labels, left_out
+        if count:
+            boxes[number, :count], classes[number, :count], ignored[number, :count] = places, labels, left_out
     return {BOXES: boxes, CLASSES: classes, IGNORED: ignored}
 
 
@@ -88,9 +100,11 @@ def _one(number: int, target: Mapping[str, object]) -> tuple[Tensor, Tensor, Ten
         ignored = torch.as_tensor(target.get(IGNORED, target.get("iscrowd", [False] * len(classes)))).flatten().bool()
     except (UserError, ValueError, TypeError, RuntimeError) as error:
         raise UserError(f"sample {number}: {error}") from None
-    if boxes.numel() and boxes.shape[-1] != 4:
-        raise UserError(f"sample {number} has boxes of shape {tuple(boxes.shape)}; give (M, 4)")
-    boxes = boxes.reshape(-1, 4)
+    if boxes.numel() and boxes.shape[-1] not in WIDTHS:
+        raise UserError(
+            f"sample {number} has boxes of shape {tuple(boxes.shape)}; give (M, 4), and in space (M, 7) or (M, 9)"
+        )
+    boxes = boxes.reshape(-1, boxes.shape[-1] if boxes.numel() else WIDTHS[0])
     if not len(boxes) == len(classes) == len(ignored):
         raise UserError(f"sample {number} has {len(boxes)} boxes, {len(classes)} classes and {len(ignored)} marks")
     return boxes, classes, ignored
@@ -165,11 +179,16 @@ def suppressed(boxes: Tensor, classes: Tensor, threshold: float) -> Tensor:
     >>> suppressed(boxes, torch.zeros(1, 3), 0.5).tolist()
     [[False, True, False]]
     """
+    return suppressed_where(lambda some: iou(some, some) > threshold, boxes, classes)
+
+
+def suppressed_where(alike: Callable[[Tensor], Tensor], boxes: Tensor, classes: Tensor) -> Tensor:
+    """The same, for boxes (N, M, ...) of which ``alike`` says (N, M, M) whether the first one suppresses the second."""
     count = boxes.shape[1]
     pieces = boxes.split(max(1, AT_ONCE // max(1, count * count))), classes.split(max(1, AT_ONCE // max(1, count**2)))
     found = []
     for some, kinds in zip(*pieces, strict=True):
-        before = ((iou(some, some) > threshold) & (kinds[:, :, None] == kinds[:, None, :])).triu(1)
+        before = (alike(some) & (kinds[:, :, None] == kinds[:, None, :])).triu(1)
         gone = torch.zeros(some.shape[:2], dtype=torch.bool, device=boxes.device)
         for _ in range(count):
             again = (before & ~gone[:, :, None]).any(1)

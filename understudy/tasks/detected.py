@@ -4,7 +4,7 @@ An answer is as ``Detection.detections`` makes it: ``boxes`` (N, M, 4), ``scores
 surest first and -1 for none.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
 import numpy as np
@@ -13,14 +13,14 @@ from torch import Tensor
 from understudy.nested import Nested
 from understudy.precision import exact
 from understudy.tasks.average_precision import Precision
-from understudy.tasks.boxes import BOXES, CLASSES, NONE, boxes_of, iou
+from understudy.tasks.boxes import BOXES, CLASSES, NONE, Boxes, boxes_of
 from understudy.tasks.task import Differing, Values
 
 SCORES = "scores"
 SURE = 0.3  # the least score of a box that is shown
-FOUND = 0.5  # the IoU from which a box is that of an object
 PICTURES = 8  # of each kind, in a report
 Kind = Literal["student", "teacher", "both"]
+Alike = Callable[[Tensor, Tensor], Tensor]  # of boxes (N, M, ...) and (N, L, ...): whether they may be of one object
 
 
 def add(precision: Precision, answer: Values, targets: Nested) -> None:
@@ -45,35 +45,32 @@ def sure(answer: Values) -> Tensor:
     return answer[CLASSES].where(answer[SCORES] >= SURE, NONE)
 
 
-def share_found(wanted: Values, answer: Values) -> float:
+def share_found(wanted: Values, answer: Values, alike: Alike) -> float:
     """The share of one network's sure boxes that another one has, too; 0 if there are none."""
     theirs, ours = sure(wanted), sure(answer)
-    alike = (iou(wanted[BOXES], answer[BOXES]) >= FOUND) & (theirs[:, :, None] == ours[:, None, :])
+    same = alike(wanted[BOXES], answer[BOXES]) & (theirs[:, :, None] == ours[:, None, :])
     there = theirs >= 0
-    return exact(alike.any(2)[there]).mean().item() if there.any() else 0.0
+    return exact(same.any(2)[there]).mean().item() if there.any() else 0.0
 
 
-def faultless(answer: Values, targets: Nested) -> Tensor:
+def faultless(answer: Values, objects: Boxes, alike: Alike) -> Tensor:
     """(N) bool: every object is found by a sure box, and every sure box finds one."""
-    objects, classes = boxes_of(targets), sure(answer)
+    classes = sure(answer)
     if not objects.classes.shape[1]:
         return (classes < 0).all(1)
-    alike = (iou(answer[BOXES], objects.boxes.to(answer[BOXES])) >= FOUND) & (
-        classes[:, :, None] == objects.classes[:, None, :]
-    )
-    every = (alike.any(1) | ~objects.there).all(1)
-    return every & (alike.any(2) | (classes < 0)).all(1)
+    same = alike(answer[BOXES], objects.boxes.to(answer[BOXES])) & (classes[:, :, None] == objects.classes[:, None, :])
+    every = (same.any(1) | ~objects.there).all(1)
+    return every & (same.any(2) | (classes < 0)).all(1)
 
 
-def kinds_of_errors(student: Values, teacher: Values, targets: Nested) -> dict[Kind, Tensor]:
+def kinds_of_errors(student: Values, teacher: Values, objects: Boxes, alike: Alike) -> dict[Kind, Tensor]:
     """Which samples are at fault, of the student alone, of the teacher alone, and of both."""
-    ours, theirs = (faultless(answer, targets) for answer in (student, teacher))
+    ours, theirs = (faultless(answer, objects, alike) for answer in (student, teacher))
     return {"student": ~ours & theirs, "teacher": ours & ~theirs, "both": ~ours & ~theirs}
 
 
-def differing(student: Values, teacher: Values, targets: Nested, names: Sequence[str]) -> list[Differing]:
+def differing(student: Values, teacher: Values, objects: Boxes, alike: Alike, names: Sequence[str]) -> list[Differing]:
     """Samples of each kind of error, with the boxes of all three."""
-    objects = boxes_of(targets)
     there = objects.classes.where(objects.there, NONE)
     shown = (
         ("target", objects.boxes, there),
@@ -81,7 +78,7 @@ def differing(student: Values, teacher: Values, targets: Nested, names: Sequence
         ("teacher", teacher[BOXES], sure(teacher)),
     )
     found = []
-    for kind, some in kinds_of_errors(student, teacher, targets).items():
+    for kind, some in kinds_of_errors(student, teacher, objects, alike).items():
         for place in some.nonzero().flatten()[:PICTURES].tolist():
             record = {whose: counted(classes[place], names) for whose, _, classes in shown}
             drawn = {whose: boxes[place][classes[place] >= 0].tolist() for whose, boxes, classes in shown}

@@ -1,8 +1,8 @@
 """Detection: boxes around objects, each of one class, by networks that answer at every place of one or more grids."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +11,7 @@ from torch import Tensor
 from understudy.bounds import Interval, Share
 from understudy.errors import UserError
 from understudy.nested import Nested
-from understudy.precision import exact, wide
+from understudy.precision import wide
 from understudy.tasks import detected
 from understudy.tasks.average_precision import Precision, mean_precision
 from understudy.tasks.boxes import (
@@ -24,22 +24,22 @@ from understudy.tasks.boxes import (
     boxes_of,
     coverage,
     giou,
+    iou,
     moved,
     responsible,
     suppressed,
     whole,
 )
-from understudy.tasks.detected import SCORES
-from understudy.tasks.task import LOSS, Differing, Figure, Meter, Moves, Numbers, Rows, Task, Told, Values, only
+from understudy.tasks.detecting import PLACES, Detecting, MeanLoss, X
+from understudy.tasks.task import Differing, Figure, Meter, Moves, Numbers, Rows, Told, Values
 
-PLACES = "places"  # the value of an answer: (N, P, 8 + C)
-X, SIDES, CENTRE, FIRST = slice(0, 3), slice(3, 7), 7, 8  # the columns of a place
+SIDES, CENTRE, FIRST = slice(3, 7), 7, 8  # the columns of a place
 ALPHA, GAMMA = 0.25, 2.0  # of the focal loss
-CANDIDATES = 1000  # of an image, before suppression
+FOUND = 0.5  # the IoU from which a box is that of an object
 
 
 @dataclass(frozen=True)
-class Detection(Task):
+class Detection(Detecting):
     """Boxes of objects: targets are ``boxes`` (N, M, 4) and ``classes`` (N, M), answers a row for each place.
 
     Boxes are left, top, right and bottom in pixels; the class is -1 where an image has fewer than M, and boxes that
@@ -74,25 +74,10 @@ class Detection(Task):
     metric: Literal["coco", "voc07"] = "coco"
 
     name: ClassVar[str] = "detection"
-    rows_per_sample: ClassVar[Literal["one", "many"] | None] = "many"
-    values: ClassVar[tuple[str, ...]] = (PLACES,)
-    targets_are_numbers: ClassVar[bool] = True
-    dense: ClassVar[bool] = True
     moves_targets: ClassVar[bool] = True
     letterboxed: ClassVar[bool] = True
-    likeness: ClassVar[tuple[Figure, ...]] = (Figure("overlap", "of the teacher's boxes found", unit="share"),)
-
-    @classmethod
-    def of(cls, targets: Nested, *, names: Sequence[str] | int | None = None, **settings: object) -> Self:
-        if names is None:
-            classes = boxes_of(targets).classes
-            names = int(classes.max()) + 1 if classes.numel() else 0
-            if not names:
-                raise UserError("no image has a box, so the classes are unknown: name them (classes=...)")
-        make: Callable[..., Self] = cls
-        return make(
-            **{"classes": tuple(map(str, range(names))) if isinstance(names, int) else tuple(names), **settings}
-        )
+    columns: ClassVar[int] = FIRST
+    logits: ClassVar[int] = CENTRE
 
     # The data.
 
@@ -104,14 +89,6 @@ class Detection(Task):
             Figure("ap", "average precision", unit="share", chance=0.0),
             Figure("ap50", "AP at 0.5", unit="share", chance=0.0),
         )
-
-    @property
-    def outputs(self) -> int:
-        return len(self.classes)
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return self.classes
 
     @property
     def about(self) -> str:
@@ -128,14 +105,8 @@ class Detection(Task):
         return {BOXES: boxes, CLASSES: classes, IGNORED: found.ignored}
 
     def check(self, targets: Nested) -> None:
-        found, count = boxes_of(targets), len(self.classes)
-        wrong = ((found.classes < NONE) | (found.classes >= count)).any(1).nonzero().flatten()
-        if len(wrong):
-            first = int(wrong[0])
-            raise UserError(
-                f"sample {first} has objects of classes {sorted(set(found.classes[first].tolist()) - {NONE})[:5]}, but "
-                f"the {count} classes are numbered 0 to {count - 1} (torchvision's detectors count from 1)"
-            )
+        super().check(targets)
+        found = boxes_of(targets)
         empty = ((areas(found.boxes) <= 0) | ~torch.isfinite(found.boxes).all(2)) & (found.classes >= 0)
         if empty.any():
             first, place = (int(number) for number in empty.nonzero()[0])
@@ -145,10 +116,7 @@ class Detection(Task):
             )
 
     def remarks(self, targets: Nested) -> Sequence[str]:
-        found = boxes_of(targets)
-        counts = found.classes[found.there].bincount(minlength=len(self.classes))
-        without = [self.classes[number] for number in (counts == 0).nonzero().flatten().tolist()]
-        remarks = [f"no training sample has an object of class {', '.join(without[:5])}"] if without else []
+        remarks, found = [*super().remarks(targets)], boxes_of(targets)
         if found.there.any() and found.boxes[found.there].max() <= 1:
             remarks.append("no box reaches beyond 1, and boxes are in pixels: multiply shares by width and height")
         return remarks
@@ -166,27 +134,15 @@ class Detection(Task):
 
     # Answers.
 
-    def answer(self, output: object) -> Values:
-        return {PLACES: only(output, PLACES)}
+    @staticmethod
+    def objects(targets: Nested) -> Boxes:
+        return boxes_of(targets)
 
-    def misfit(self, answer: Values) -> str | None:
-        shape = tuple(answer[PLACES].shape[1:])
-        if len(shape) == 2 and shape[1] == FIRST + len(self.classes):
-            return None
-        return f"it answers with shape {shape}, and must with (places, {FIRST} + {len(self.classes)}): {self.about}"
+    def suppressed(self, boxes: Tensor, classes: Tensor) -> Tensor:
+        return suppressed(boxes, classes, self.overlap)
 
-    def fits(self, student: Values, teacher: Values) -> str | None:
-        if PLACES not in student or PLACES not in teacher:
-            return super().fits(student, teacher)
-        (ours, columns), (theirs, others) = (tuple(answer[PLACES].shape[1:]) for answer in (student, teacher))
-        if columns != others:
-            return f"the student answers with {columns - FIRST} classes, the teacher with {others - FIRST}"
-        if ours != theirs:
-            return (
-                f"the student answers at {ours} places, the teacher at {theirs}, and scores and boxes are compared "
-                "place by place: give both the same strides, or take hints on their features"
-            )
-        return None
+    def alike(self, boxes: Tensor, others: Tensor) -> Tensor:
+        return iou(boxes, others) >= FOUND
 
     def boxes(self, answer: Values) -> Tensor:
         """The box of each place, (N, P, 4)."""
@@ -200,33 +156,6 @@ class Detection(Task):
         places = wide(answer[PLACES])
         return (places[..., FIRST:].sigmoid() * places[..., CENTRE, None].sigmoid()).sqrt()
 
-    def detections(self, answer: Values) -> Values:
-        """The boxes that are kept of an answer, surest first: ``boxes``, ``scores`` and ``classes``, -1 for none."""
-        boxes, scores = self.boxes(answer), self.scores(answer)
-        known = torch.isfinite(boxes).all(2, keepdim=True) & ~scores.isnan()
-        scores = scores.where(known, -1.0).flatten(1)  # less than any least_score
-        count = len(self.classes)
-        best, which = scores.topk(min(CANDIDATES, scores.shape[1]), dim=1)
-        places, classes = which.div(count, rounding_mode="floor"), which % count
-        found = boxes.gather(1, places[..., None].expand(-1, -1, 4))
-        gone = suppressed(found, classes, self.overlap) | (best < self.least_score)
-        order = gone.to(torch.uint8).argsort(dim=1, stable=True)[:, : self.most]
-        best, classes, gone = (some.gather(1, order) for some in (best, classes, gone))
-        found = found.gather(1, order[..., None].expand(-1, -1, 4))
-        kept = {
-            BOXES: found.masked_fill(gone[..., None], 0.0),
-            SCORES: best.masked_fill(gone, 0.0),
-            CLASSES: classes.masked_fill(gone, NONE),
-        }
-        missing = self.most - order.shape[1]
-        if missing <= 0:
-            return kept
-        return {
-            BOXES: F.pad(kept[BOXES], (0, 0, 0, missing)),
-            SCORES: F.pad(kept[SCORES], (0, missing)),
-            CLASSES: F.pad(kept[CLASSES], (0, missing), value=NONE),
-        }
-
     def loss(self, answer: Values, targets: Nested, *, smoothing: float = 0.0) -> Tensor:
         """Focal loss, GIoU and centreness, the sum of all three; one value per sample."""
         if smoothing:
@@ -237,7 +166,7 @@ class Detection(Task):
         wanted = self._wanted(objects, number)
         count = answers.sum(1).clamp_min(1).to(places.dtype)
         centred = _centreness(places[..., X], wanted).where(answers, 0.0)
-        labels = self._labels(objects, number)
+        labels = self.labels(objects, number)
         focal = (_focal(places[..., FIRST:], labels).sum(2) * ~left_out).sum(1) / count
         apart = 1 - giou(self.boxes(answer), wanted.to(places.dtype))
         boxes = (apart * centred).sum(1) / centred.sum(1).clamp_min(1e-6)
@@ -255,13 +184,6 @@ class Detection(Task):
             return objects.boxes.new_zeros(*number.shape, 4)
         return objects.boxes.gather(1, number.clamp_min(0)[..., None].expand(-1, -1, 4))
 
-    def _labels(self, objects: Boxes, number: Tensor) -> Tensor:
-        """(N, P, C) bool, the class of the box for which each place answers."""
-        if not objects.classes.shape[1]:
-            return torch.zeros(*number.shape, len(self.classes), dtype=torch.bool, device=number.device)
-        labels = objects.classes.gather(1, number.clamp_min(0)).where(number >= 0, NONE)
-        return labels[..., None] == torch.arange(len(self.classes), device=number.device)
-
     def rows(self, answer: Values, targets: Nested | None) -> Rows:
         """Two options for each place and class, ``(0, z)``: no such object, and one.
 
@@ -277,7 +199,7 @@ class Detection(Task):
         others = ~answers & ~left_out
         shares = [kind / kind.sum(1, keepdim=True).clamp_min(1) for kind in (answers, others)]
         weights = (shares[0] + shares[1]).to(scores.dtype)
-        labels = self._labels(objects, number).flatten(1).long()
+        labels = self.labels(objects, number).flatten(1).long()
         return Rows(scores, labels, weights.repeat_interleave(len(self.classes), 1))
 
     def numbers(self, answer: Values, targets: Nested | None) -> Numbers:
@@ -296,30 +218,10 @@ class Detection(Task):
         """The share of each place of the map that boxes cover."""
         return coverage(boxes_of(targets), grid, size)
 
-    def together(self, answers: Sequence[Values]) -> Values:
-        """The means of the distances and of the probabilities, place by place; a single answer as it is."""
-        if len(answers) == 1:
-            return answers[0]
-        every = torch.stack([wide(answer[PLACES]) for answer in answers])
-        shares = every[..., CENTRE:].sigmoid().mean(0).logit(eps=1e-6)
-        return {PLACES: torch.cat((every[..., :CENTRE].mean(0), shares), 2)}
-
     # Evaluation.
 
     def meter(self) -> Meter:
         return BoxMeter(self)
-
-    def kept(self, answer: Values, targets: Nested) -> Values:
-        """The boxes after suppression."""
-        return self.detections(answer)
-
-    def changed(self, before: Values, after: Values) -> str | None:
-        """As by default, of what a network computes: where its places are is known."""
-        pairs = [{key: _computed(key, value) for key, value in answer.items()} for answer in (before, after)]
-        return super().changed(*pairs)
-
-    def compared(self, student: Values, teacher: Values, targets: Nested) -> dict[str, float]:
-        return {"overlap": detected.share_found(teacher, student)}
 
     def details(self, answers: Sequence[Values], targets: Nested, taught: Sequence[Values]) -> dict[str, object]:
         """``options``: the first figure of each class, all seeds together."""
@@ -332,18 +234,8 @@ class Detection(Task):
     def precision(self) -> Precision:
         return Precision(len(self.classes), eleven=self.metric == "voc07")
 
-    def errors(self, student: Values, teacher: Values, targets: Nested, ids: Tensor) -> dict[str, object]:
-        """The samples in which a sure box is wrong or an object is not found."""
-        kinds = detected.kinds_of_errors(student, teacher, targets)
-        listed = {kind: {"count": int(some.sum()), "ids": ids[some].tolist()} for kind, some in kinds.items()}
-        return {"student": listed["student"], "teacher": listed["teacher"], "both": listed["both"]["count"]}
-
     def differing(self, student: Values, teacher: Values, targets: Nested) -> Sequence[Differing]:
-        return detected.differing(student, teacher, targets, self.classes)
-
-    def commonest(self, answer: Values) -> float | None:
-        """The share of samples without any box."""
-        return (answer[CLASSES] < 0).all(1).float().mean().item() if len(answer[CLASSES]) else None
+        return detected.differing(student, teacher, boxes_of(targets), self.alike, self.classes)
 
     def magnitude(self, targets: Nested) -> float:
         boxes = boxes_of(targets).boxes
@@ -371,25 +263,19 @@ class BoxMeter:
     """Average precision and the mean loss; it holds the scores of the boxes and which of them are right."""
 
     def __init__(self, task: Detection):
-        self.task, self.count = task, 0
+        self.task, self.loss = task, MeanLoss(task)
         self.precision = task.precision()
-        self.loss: Tensor | None = None
 
     def update(self, answer: Values, targets: Nested) -> None:
         detected.add(self.precision, self.task.detections(answer), targets)
-        losses = self.task.loss(answer, targets)
-        total = exact(losses).sum()
-        self.loss = total if self.loss is None else self.loss + total
-        self.count += len(losses)
+        self.loss.update(answer, targets)
 
     def compute(self) -> dict[str, float]:
-        if self.loss is None:
-            raise UserError("there are no samples to measure on")
-        precisions = self.precision.of_classes()
+        loss, precisions = self.loss.compute(), self.precision.of_classes()
         figures = {"ap50": mean_precision(precisions[:, 0])}
         if self.task.metric == "coco":
             figures["ap"] = mean_precision(precisions)
-        return {**figures, LOSS: self.loss.item() / self.count}
+        return {**figures, **loss}
 
 
 def _focal(logits: Tensor, labels: Tensor) -> Tensor:
@@ -408,7 +294,3 @@ def _centreness(places: Tensor, boxes: Tensor) -> Tensor:
     across, down = torch.stack((x - left, right - x), 2), torch.stack((y - top, bottom - y), 2)
     ratios = [pair.amin(2).clamp_min(0) / pair.amax(2).clamp_min(1e-6) for pair in (across, down)]
     return (ratios[0] * ratios[1]).sqrt()
-
-
-def _computed(name: str, value: Tensor) -> Tensor:
-    return value[..., 3:] if name == PLACES else value

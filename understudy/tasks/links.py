@@ -26,6 +26,7 @@ HEAD, RELATION, CANDIDATES = "head", "relation", "candidates"
 TAILS, KNOWN = "tails", "known"
 INVERSE = "inverse of "
 TOP = 10  # entities of an answer that are kept of every sample
+Equal = Literal["queries", "triples"]
 FIGURES = {"hits_at_10": 10, "hits_at_3": 3, "hits_at_1": 1}
 
 
@@ -37,12 +38,14 @@ class Links(Task):
     there are fewer than P, and ``known`` (N, B), the tails that are known to be right, as bits (``as_bits``), which a
     filtered rank leaves out; B is 0 where none are. ``data.from_triples`` makes both from triples.
 
-    The loss is the cross-entropy over all entities, the mean over the tails of a query; with ``negatives`` over the
-    tails of the batch and so many entities drawn at random, the same for teacher and student.
+    The loss is the cross-entropy over all entities; with ``negatives`` over the tails of the batch and so many entities
+    drawn at random, the same for teacher and student.
 
     Args:
         entities, relations: their names; of each relation also its inverse, whose number is ``len(relations)`` higher.
         negatives: how many entities are drawn for each batch; None: every entity is scored.
+        equal: what counts alike in the loss: ``"queries"``, each with the mean over its tails, or ``"triples"``: a
+            query counts with the sum over its tails, as where each triple is a sample of its own.
 
     >>> task = Links(("anna", "bert", "rome"), ("lives in",))
     >>> task.told({"logits": torch.tensor([[0.0, 0.0, 4.0]])}, top=1)[0].text
@@ -52,6 +55,7 @@ class Links(Task):
     entities: tuple[str, ...] = ()
     relations: tuple[str, ...] = ()
     negatives: Annotated[int, Interval(ge=1, le=1_000_000_000)] | None = None
+    equal: Equal = "queries"
 
     name: ClassVar[str] = "links"
     rows_per_sample: ClassVar[Literal["one", "many"] | None] = "one"
@@ -147,11 +151,18 @@ class Links(Task):
         return f"it answers with shape {shape}, and there are {len(self.entities):,} entities to score"
 
     def loss(self, answer: Values, targets: Nested, *, smoothing: float = 0.0) -> Tensor:
-        """The cross-entropy, the mean over the tails of a query."""
+        """The cross-entropy, the mean or the sum over the tails of a query."""
         shares, tails = wide(answer[LOGITS]).log_softmax(1), _of(targets, TAILS)
-        there = (tails >= 0).to(shares.dtype)
-        right = (shares.gather(1, tails.clamp_min(0)) * there).sum(1) / there.sum(1)
-        return -right if not smoothing else -(1 - smoothing) * right - smoothing * shares.mean(1)
+        values = shares.gather(1, tails.clamp_min(0))
+        if smoothing:
+            values = (1 - smoothing) * values + smoothing * shares.mean(1, keepdim=True)
+        return -self.over_tails(values, tails)
+
+    def over_tails(self, values: Tensor, tails: Tensor) -> Tensor:
+        """Of a value for each tail (N, P), the mean of a query's, or the sum where triples count alike: (N)."""
+        there = (tails >= 0).to(values.dtype)
+        whole = (values * there).sum(1)
+        return whole if self.equal == "triples" else whole / there.sum(1)
 
     def rows(self, answer: Values, targets: Nested | None) -> Rows:
         """One row for each query. A method that singles out the right option takes the first tail for it."""

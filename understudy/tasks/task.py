@@ -141,6 +141,22 @@ class Moves:
     crop: tuple[Tensor, Tensor, Tensor, Tensor] | None = None
 
 
+@dataclass(frozen=True)
+class Turns:
+    """How an augmentation moved points in space: mirrored and turned about the vertical axis, then scaled.
+
+    Args:
+        matrix: (N, 2, 2), of x and y.
+        scale: (N,), of all three coordinates.
+
+    >>> Turns(torch.eye(2).expand(4, 2, 2), torch.ones(4)).scale.shape
+    torch.Size([4])
+    """
+
+    matrix: Tensor
+    scale: Tensor
+
+
 class Meter(Protocol):
     """An evaluation that is fed batch by batch; it holds sums, not answers.
 
@@ -215,7 +231,7 @@ class Task(ABC):
     targets_are_distributions: ClassVar[bool] = False  # whether each sample's target is a distribution over classes
     targets_are_numbers: ClassVar[bool] = False  # whether ``numbers`` gives the targets, too
     takes_words: ClassVar[bool] = False  # whether ``encode`` makes inputs of texts
-    dense: ClassVar[bool] = False  # whether an answer is a map, which no linear layer makes of pooled features
+    dense: ClassVar[bool] = False  # whether an answer has many places, and no linear layer makes it of pooled features
     moves_targets: ClassVar[bool] = False  # whether targets follow an augmentation of the inputs
     letterboxed: ClassVar[bool] = False  # whether an image file is shown whole, with borders, instead of cropped
     likeness: ClassVar[tuple[Figure, ...]] = ()  # the figures of ``compared``
@@ -280,6 +296,10 @@ class Task(ABC):
         """Targets that follow an augmentation, if ``moves_targets``."""
         return targets
 
+    def turned(self, inputs: Nested, targets: Nested, turns: Turns) -> tuple[Nested, Nested]:
+        """Points in space and their targets, moved together."""
+        raise UserError(f"turn moves points in space, and the inputs of task {self.name!r} are none: leave it out")
+
     @property
     def draws(self) -> bool:
         """Whether ``drawn`` changes the batches of a training."""
@@ -338,6 +358,10 @@ class Task(ABC):
     def places(self, targets: Nested, grid: tuple[int, int], size: tuple[int, int]) -> Tensor | None:
         """Weights (N, height, width) on a feature map of ``grid`` over images of ``size``; None: equal weights."""
         return None
+
+    def extent(self, inputs: Nested | None) -> tuple[int, int] | None:
+        """The ``size`` of ``places`` for these inputs: height and width of images; None where they are none."""
+        return (inputs.shape[2], inputs.shape[3]) if isinstance(inputs, Tensor) and inputs.ndim == 4 else None
 
     def together(self, answers: Sequence[Values]) -> Values:
         """The answer of several networks as one: by default the mean of each value."""
@@ -423,6 +447,10 @@ class Task(ABC):
 
         ``scale`` and ``offset``, of x and y, are how the file became the sample: ``x * scale + offset``.
         """
+        return told
+
+    def of_text(self, told: Told, text: str) -> Told:
+        """The displayed form of the answer to a text, if it names places in it."""
         return told
 
     # Derived.

@@ -2,9 +2,9 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 import torch
 from torch import Tensor
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 PAD, UNKNOWN, START, END = "[PAD]", "[UNK]", "[CLS]", "[SEP]"
 SPECIAL = (PAD, UNKNOWN, START, END)
 IDS, MASK = "input_ids", "attention_mask"
+OF = ":"  # between the name of a token table and that of a tensor that was made by it
 PADDING = (PAD, "<pad>", "<|endoftext|>")  # tokens that tokenizers pad with
 LONGEST = 100  # characters of a word; a longer one is unknown, as in BERT's tokenizer
 _WORDS = re.compile(r"\w+|[^\w\s]", re.UNICODE)
@@ -36,6 +37,7 @@ class Words:
     tokens: str
     pairs: bool
     tokenizer: str
+    whole_words: ClassVar[bool] = False  # whether a text is words with blanks between, each with tokens of its own
 
     def check_words(self) -> None:
         """A ``UserError`` if no text can be encoded."""
@@ -63,22 +65,61 @@ class Words:
 
         The two texts of a pair are separated by a tab.
         """
+        if self.whole_words:
+            return self.aligned([text.split() for text in texts])[0]
         if self.tokenizer:
-            rows, pad = self._by_tokenizer(list(texts))
+            return self._padded(self._by_tokenizer(list(texts)), self._padding)
+        return self._padded([self._ids(text) for text in texts], self._token_ids[PAD])
+
+    def aligned(self, sentences: Sequence[Sequence[str]]) -> tuple[dict[str, Tensor], list[list[int]]]:
+        """Sentences of words as a batch of inputs, and the place of each word's first token, -1 where it is cut off."""
+        rows, places = list[list[int]](), list[list[int]]()
+        if self.tokenizer:
+            pad = self._padding
+            given = [list(sentence) for sentence in sentences]
+            for sentence, encoding in zip(
+                given, self._tokenizer.encode_batch(given, is_pretokenized=True), strict=True
+            ):
+                firsts: dict[int | None, int] = {}
+                for place, number in enumerate(encoding.word_ids):
+                    firsts.setdefault(number, place)
+                rows.append(encoding.ids)
+                places.append([firsts.get(number, -1) for number in range(len(sentence))])
         else:
-            rows, pad = [self._ids(text) for text in texts], self._token_ids[PAD]
+            numbers, pad = self._token_ids, self._token_ids[PAD]
+            for given_words in sentences:
+                ids, found = [numbers[START]], list[int]()
+                for word in given_words:
+                    pieces = self._of_word(word)
+                    fits = len(ids) + len(pieces) < self.length and -1 not in found
+                    found.append(len(ids) if fits else -1)
+                    ids += pieces if fits else []
+                rows.append([*ids, numbers[END]])
+                places.append(found)
+        return self._padded(rows, pad), places
+
+    def _of_word(self, word: str) -> list[int]:
+        """The tokens of one word: one, or its pieces."""
+        if self.tokens == "words":
+            return [self._token_ids.get(word.lower(), self._token_ids[UNKNOWN])]
+        return [piece for part in words(word) for piece in self._pieces(part)] or [self._token_ids[UNKNOWN]]
+
+    def _padded(self, rows: Sequence[list[int]], pad: int) -> dict[str, Tensor]:
         return {
             IDS: torch.tensor([row + [pad] * (self.length - len(row)) for row in rows], dtype=torch.int64),
             MASK: torch.tensor([[1] * len(row) + [0] * (self.length - len(row)) for row in rows], dtype=torch.int64),
         }
 
-    def _by_tokenizer(self, texts: list[str]) -> tuple[list[list[int]], int]:
-        """The token ids of each text by the tokenizer's own rules, special tokens included, and the id of padding."""
-        tokenizer = self._tokenizer
+    def _by_tokenizer(self, texts: list[str]) -> list[list[int]]:
+        """The token ids of each text by the tokenizer's own rules, special tokens included."""
         given = [_both(text) for text in texts] if self.pairs else texts
-        rows = [encoding.ids for encoding in tokenizer.encode_batch(given)]
-        known = (tokenizer.token_to_id(token) for token in PADDING)
-        return rows, next((number for number in known if number is not None), 0)
+        return [encoding.ids for encoding in self._tokenizer.encode_batch(given)]
+
+    @cached_property
+    def _padding(self) -> int:
+        """The id of padding among a tokenizer's own."""
+        known = (self._tokenizer.token_to_id(token) for token in PADDING)
+        return next((number for number in known if number is not None), 0)
 
     def _ids(self, text: str) -> list[int]:
         numbers = self._token_ids
@@ -141,6 +182,42 @@ def _both(text: str) -> tuple[str, str]:
     return first, second
 
 
+V = TypeVar("V")
+
+
+def by_tables(task: Words, tables: Mapping[str, Words], texts: Iterable[str]) -> dict[str, Tensor]:
+    """Texts as a batch of inputs: those of the task, and by each further token table those of its name.
+
+    >>> task = understudy.tasks.Text(("bad", "good"), length=4)
+    >>> sorted(by_tables(task, {"large": task}, ["fine"]))
+    ['attention_mask', 'input_ids', 'large:attention_mask', 'large:input_ids']
+    """
+    texts = list(texts)
+    further = {
+        f"{name}{OF}{key}": value for name, table in tables.items() for key, value in table.encode(texts).items()
+    }
+    return task.encode(texts) | further
+
+
+def of_table(inputs: Mapping[str, V], table: str = "") -> dict[str, V]:
+    """The inputs of one token table under their plain names; by default those of the task.
+
+    Where there are none of a table, the inputs are those of a network alone, whose names are plain already.
+
+    >>> both = {"input_ids": 1, "large:input_ids": 2}
+    >>> of_table(both), of_table(both, "large"), of_table({"input_ids": 3}, "large")
+    ({'input_ids': 1}, {'input_ids': 2}, {'input_ids': 3})
+    """
+    begins = f"{table}{OF}"
+    own = {name.removeprefix(begins): value for name, value in inputs.items() if table and name.startswith(begins)}
+    return own or {name: value for name, value in inputs.items() if OF not in name}
+
+
+def tables_of(inputs: object) -> set[str]:
+    """The names of the further token tables by which inputs were made."""
+    return {name.partition(OF)[0] for name in inputs if OF in name} if isinstance(inputs, Mapping) else set()
+
+
 def words(text: str) -> list[str]:
     """The words and signs of a text, in lower case.
 
@@ -150,12 +227,20 @@ def words(text: str) -> list[str]:
     return _WORDS.findall(text.lower())
 
 
-def vocabulary_of(texts: Iterable[str], *, least: int = 2, most: int | None = None) -> tuple[str, ...]:
+def vocabulary_of(
+    texts: Iterable[str],
+    *,
+    least: int = 2,
+    most: int | None = None,
+    split: Callable[[str], list[str]] = words,
+) -> tuple[str, ...]:
     """The special tokens, and every word that stands at least ``least`` times in the texts, the most common first.
+
+    ``split`` makes words of a text: by default words and signs, in lower case.
 
     >>> vocabulary_of(["a film", "a fine film"])
     ('[PAD]', '[UNK]', '[CLS]', '[SEP]', 'a', 'film')
     """
-    counts = Counter(word for text in texts for word in words(text))
+    counts = Counter(word for text in texts for word in split(text))
     kept = sorted((word for word, count in counts.items() if count >= least), key=lambda word: (-counts[word], word))
     return (*SPECIAL, *kept[:most])

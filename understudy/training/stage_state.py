@@ -141,7 +141,8 @@ class StageState:
         self.stored = AnswerSource.of(stored, self.objective, stage, data, settings, forms, seed=seed, note=note)
         alone = self.stored is not None or config.group_by_length is not None  # batches that are not put together
         self.teacher_batches = None if alone else TeacherBatches.of(self.objective, data, settings, note)
-        if stored and config.group_by_length is not None and self.objective.terms.reads.teacher_taps:
+        of_tokens = data.task.rows_per_sample == "many" or self.objective.terms.reads.teacher_taps
+        if stored and config.group_by_length is not None and self.objective.terms.reads.teacher and of_tokens:
             raise UserError(
                 "group_by_length makes batches of many lengths, and stored values of tokens have one: leave out "
                 "group_by_length or [answers]"

@@ -5,21 +5,22 @@ labels stand in the files.
 """
 
 import zlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal, TypedDict
+from typing import Annotated, Literal
 
 import torch
 
 from understudy.bounds import Count, Interval
 from understudy.data.dataset import Access, Contents, DataSet, unpacked
 from understudy.data.sources import InMemory
+from understudy.data.token_tables import TokenTable, tokens_of
 from understudy.errors import UserError
 from understudy.tasks.text import Metric, Text
 from understudy.tasks.text_scores import TextScores
-from understudy.tasks.words import vocabulary_of
+from understudy.tasks.words import OF, by_tables
 
 Name = Literal["cola", "sst2", "mrpc", "stsb", "qqp", "mnli", "qnli", "rte", "wnli"]
 
@@ -104,12 +105,9 @@ class GlueSettings:
 
     Args:
         subset: the task.
-        length: tokens of a sample, its beginning and end included; the rest is left out.
-        tokens: ``"words"`` of the training part, ``"wordpiece"`` with the pieces of ``vocabulary``, or
-            ``"tokenizer"``, one of Hugging Face's, which the file ``vocabulary`` defines.
-        vocabulary: a file with a token in each line (BERT's ``vocab.txt``), or a ``tokenizer.json``.
-        least: the smallest count in the training part for a word to have its own id.
+        length, tokens, vocabulary, least: as of ``TokenTable``, of the networks that name no table of their own.
         mismatched: of ``mnli``, measure on the development part of other genres.
+        token_tables: further ones, by the names by which networks choose them (``token_table``).
     """
 
     subset: Name
@@ -118,6 +116,7 @@ class GlueSettings:
     vocabulary: str | None = None
     least: Count = 2
     mismatched: bool = False
+    token_tables: Mapping[str, TokenTable] = field(default_factory=dict)
 
 
 Task = Text | TextScores
@@ -126,48 +125,31 @@ Task = Text | TextScores
 def read(settings: GlueSettings, access: Access) -> Contents:
     """Reads the training part; the development part is read on first use."""
     subset = SUBSETS[settings.subset]
-    if (settings.tokens == "words") != (settings.vocabulary is None):
-        raise UserError(
-            f"{settings.subset}: tokens = 'wordpiece' and vocabulary = FILE (a token in each line) belong together, as "
-            "do tokens = 'tokenizer' and vocabulary = FILE (a tokenizer.json)"
-        )
+    wrong = [name for name in settings.token_tables if not name or OF in name]
+    if wrong:
+        raise UserError(f"{settings.subset}: token_tables: {wrong[0]!r} is no name: give one without {OF!r}")
     if settings.mismatched and len(subset.dev) == 1:
         raise UserError(f"{settings.subset}: mismatched is a setting of 'mnli' alone: leave it out")
     folder = _folder(access.folder, subset)
     texts, labels, skipped = samples(folder, "train", subset)
-    task = _task(settings, subset, _tokens(settings, texts), labels)
+    own = TokenTable(settings.tokens, settings.vocabulary, settings.length, settings.least)
+    task = _task(own, settings, subset, texts, labels)
+    tables = {name: _task(table, settings, subset, texts, labels) for name, table in settings.token_tables.items()}
     facts: dict[str, object] = {"folder": str(folder)} | ({"skipped": skipped} if skipped else {})
-    train = InMemory(task.encode(texts), _targets(labels, subset))
-    return Contents(train, partial(_test, folder, settings, subset, task), task=task, facts=facts)
+    train = InMemory(by_tables(task, tables, texts), _targets(labels, subset))
+    test = partial(_test, folder, settings, subset, task, tables)
+    return Contents(train, test, task=task, facts=facts, token_tables=tables)
 
 
-class Tokens(TypedDict, total=False):
-    """The fields of a task that say how a text becomes tokens."""
-
-    vocabulary: tuple[str, ...]
-    tokenizer: str
-
-
-def _tokens(settings: GlueSettings, texts: Sequence[str]) -> Tokens:
-    """The vocabulary or the tokenizer: those of a file, or the words of the texts."""
-    if settings.vocabulary is None:
-        return {"vocabulary": vocabulary_of(texts, least=settings.least)}
-    path = Path(settings.vocabulary).expanduser()
-    try:
-        content = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"vocabulary {path} cannot be read: {error}") from error
-    if settings.tokens == "tokenizer":
-        return {"tokenizer": content}
-    return {"vocabulary": tuple(content.removesuffix("\n").split("\n"))}  # a token may be a line separator of Unicode
-
-
-def _task(settings: GlueSettings, subset: Subset, tokens: Tokens, labels: Sequence[str]) -> Task:
+def _task(
+    table: TokenTable, settings: GlueSettings, subset: Subset, texts: Sequence[str], labels: Sequence[str]
+) -> Task:
+    tokens, length = tokens_of(table, settings.subset, texts), table.length or settings.length
     if subset.classes:
         return Text(
             subset.classes,
-            length=settings.length,
-            tokens=settings.tokens,
+            length=length,
+            tokens=table.tokens,
             pairs=subset.pairs,
             metrics=subset.metrics,
             **tokens,
@@ -176,16 +158,16 @@ def _task(settings: GlueSettings, subset: Subset, tokens: Tokens, labels: Sequen
     return TextScores(
         ("score",),
         (spread if spread > 1e-6 else 1.0,),
-        length=settings.length,
-        tokens=settings.tokens,
+        length=length,
+        tokens=table.tokens,
         pairs=subset.pairs,
         **tokens,
     )
 
 
-def _test(folder: Path, settings: GlueSettings, subset: Subset, task: Task) -> InMemory:
+def _test(folder: Path, settings: GlueSettings, subset: Subset, task: Task, tables: Mapping[str, Task]) -> InMemory:
     texts, labels, _ = samples(folder, subset.dev[-1 if settings.mismatched else 0], subset)
-    return InMemory(task.encode(texts), _targets(labels, subset))
+    return InMemory(by_tables(task, tables, texts), _targets(labels, subset))
 
 
 def _targets(labels: Sequence[str], subset: Subset) -> torch.Tensor:

@@ -1,4 +1,7 @@
-"""NumPy files: arrays ``x_train``, ``y_train``, ``x_test``, ``y_test``, or ``x``, ``y``; an .npz, or each a .npy."""
+"""NumPy files: arrays ``x_train``, ``y_train``, ``x_test``, ``y_test``, or ``x``, ``y``; an .npz, or each a .npy.
+
+``x_val`` and ``y_val`` are the validation part beside a test part, and without one the test part.
+"""
 
 import zipfile
 import zlib
@@ -17,7 +20,7 @@ from understudy.tasks.unlabelled import Unlabelled
 
 # What numpy raises for files that are damaged, are no arrays, or hold objects, which would be unpickled.
 UNREADABLE = ValueError, EOFError, KeyError, TypeError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error
-NAMES = {"train": ("x_train", "y_train"), "test": ("x_test", "y_test")}
+NAMES = {"train": ("x_train", "y_train"), "validation": ("x_val", "y_val"), "test": ("x_test", "y_test")}
 
 
 class Rows:
@@ -34,7 +37,7 @@ class Rows:
 
 
 def read(settings: Named, access: Access) -> Contents:
-    """The arrays of the training part; those of the test part when it is asked for."""
+    """The arrays of the training and validation part; those of the test part when it is asked for."""
     root = access.root
     if root is None:
         raise UserError("the data set 'numpy' needs root: an .npz file, or a folder with x_train.npy and y_train.npy")
@@ -43,14 +46,20 @@ def read(settings: Named, access: Access) -> Contents:
         raise UserError(
             f"{root} holds no array x_train or x (an .npz file, or a folder with x_train.npy and y_train.npy)"
         )
-    has_test = _arrays(root, "test")[0] is not None
+    there = [part for part in ("validation", "test") if _arrays(root, part)[0] is not None]
     labelled = access.labels and y is not None
     train = _source(root, "train", access, labelled=labelled)
     task: Task = Unlabelled(settings.classes or ())
     if labelled:
         assert isinstance(train.targets, Tensor)
         task = task_of(train.targets, settings.classes)
-    return Contents(train, partial(_source, root, "test", access, labelled=labelled) if has_test else None, task=task)
+    make = partial(_source, root, access=access, labelled=labelled)
+    return Contents(
+        train,
+        partial(make, there[-1]) if there else None,
+        task=task,
+        validation=make("validation") if there == ["validation", "test"] else None,
+    )
 
 
 def _source(root: Path, part: str, access: Access, *, labelled: bool) -> Source:

@@ -12,6 +12,7 @@ from understudy.bounds import Interval
 from understudy.data.dataset import Access, Contents, DataSet
 from understudy.data.triples import Triples, contents_of
 from understudy.errors import UserError
+from understudy.tasks.links import Equal
 
 SUFFIXES = (".txt", ".tsv", ".txt.gz", ".tsv.gz")
 PARTS = {"train": ("train",), "valid": ("valid", "validation", "dev"), "test": ("test",)}
@@ -25,9 +26,11 @@ class TriplesSettings:
 
     Args:
         negatives: entities that are drawn for each batch; left out, every entity is scored (1-to-all).
+        equal: what counts alike in the loss: ``"queries"``, each with the mean over its tails, or ``"triples"``.
     """
 
     negatives: Annotated[int, Interval(ge=1, le=1_000_000_000)] | None = None
+    equal: Equal = "queries"
 
 
 def read_fb15k237(settings: TriplesSettings, access: Access) -> Contents:
@@ -60,7 +63,9 @@ def read(settings: TriplesSettings, access: Access) -> Contents:
 
 
 def _contents(settings: TriplesSettings, folder: Path, parts: dict[str, Triples]) -> Contents:
-    found = contents_of(parts["train"], parts["valid"], parts["test"], negatives=settings.negatives)
+    found = contents_of(
+        parts["train"], parts["valid"], parts["test"], negatives=settings.negatives, equal=settings.equal
+    )
     return replace(found, facts={"folder": str(folder)})
 
 

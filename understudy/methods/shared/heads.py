@@ -34,7 +34,7 @@ class HeadsTerm(Term):
 
     def misfit(self, task: Task) -> str | None:
         if task.dense:
-            return f"it reads what linear classifiers see in pooled maps, and answers of task {task.name!r} are maps"
+            return f"it reads what linear classifiers see in pooled maps, and answers of task {task.name!r} are dense"
         return None
 
     @property

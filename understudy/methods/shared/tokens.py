@@ -13,7 +13,7 @@ from understudy.nested import Nested
 from understudy.objective.term import Reading
 from understudy.precision import wide
 from understudy.taps import Answer, Pair, Tap
-from understudy.tasks.words import MASK
+from understudy.tasks.words import MASK, tables_of
 
 NEVER = -1e4  # a score whose softmax is exactly 0, and whose logarithm is finite
 
@@ -21,6 +21,11 @@ NEVER = -1e4  # a score whose softmax is exactly 0, and whose logarithm is finit
 def mask_of(inputs: Nested | None) -> Tensor | None:
     """Which tokens are there and no padding, (N, T), of inputs that say so; None: all of them."""
     mask = inputs.get(MASK) if isinstance(inputs, Mapping) else None
+    if tables := tables_of(inputs):
+        raise UserError(
+            f"teacher and student may read tokens of their own (token_tables {', '.join(sorted(tables))}), and this "
+            "method compares them token by token: take one on answers, or on one vector for each text"
+        )
     return mask if isinstance(mask, Tensor) else None
 
 

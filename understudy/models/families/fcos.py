@@ -1,13 +1,15 @@
 """Detectors of one stage with a place for each square of pixels, after FCOS, from 13,000 weights."""
 
 from itertools import pairwise
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from understudy.bounds import Interval, Width
+from understudy.errors import UserError
+from understudy.models.backbone import hold_statistics, maps, of_timm
 from understudy.models.family import Family
 
 PRIOR = 4.6  # minus the logit of 0.01: before training, a place finds next to nothing (Lin et al., 2017)
@@ -58,7 +60,15 @@ class Head(nn.Module):
 
 
 class FCOS(nn.Module):
-    """``stem`` and ``stages`` halve the grid each, ``neck.0`` (the finest) to ``neck.N`` are maps of one width."""
+    """``neck.0`` (the finest) to ``neck.N`` are maps of one width, made from those of a backbone.
+
+    Without a backbone from elsewhere, ``stem`` and ``stages`` halve the grid each.
+    """
+
+    backbone: nn.Module  # if it is from elsewhere
+    body = "backbone"  # the module whose weights come from a classifier
+    numbers: list[int] | None = None  # of the maps of a backbone from elsewhere
+    statistics_held = False
 
     def __init__(
         self, classes: int, channels: int, width: int, depth: int, finest: int, levels: int, neck: int, tower: int
@@ -73,19 +83,46 @@ class FCOS(nn.Module):
             nn.Sequential(Block(inputs, outputs, 2), *(Block(outputs, outputs) for _ in range(depth)))
             for inputs, outputs in pairwise(widths)
         )
-        self.lateral = nn.ModuleList(nn.Conv2d(outputs, neck, 1) for outputs in widths[-levels:])
-        self.neck = nn.ModuleList(Block(neck, neck) for _ in range(levels))
-        self.heads = nn.ModuleList(Head(neck, classes, tower, finest * 2**level) for level in range(levels))
+        self._add_heads(widths[-levels:], classes, finest, neck, tower)
 
-    def forward(self, images: Tensor) -> Tensor:
+    @classmethod
+    def on(
+        cls, backbone: str, hold: bool, classes: int, channels: int, strides: list[int], neck: int, tower: int
+    ) -> Self:
+        """A detector on a network of timm."""
+        made = cls.__new__(cls)
+        nn.Module.__init__(made)
+        made.backbone, made.numbers, widths = of_timm(backbone, channels, strides)
+        made.statistics_held = hold
+        made._add_heads(widths, classes, strides[0], neck, tower)
+        return made
+
+    def _add_heads(self, widths: list[int], classes: int, finest: int, neck: int, tower: int) -> None:
+        self.lateral = nn.ModuleList(nn.Conv2d(outputs, neck, 1) for outputs in widths)
+        self.neck = nn.ModuleList(Block(neck, neck) for _ in widths)
+        self.heads = nn.ModuleList(Head(neck, classes, tower, finest * 2**level) for level in range(len(widths)))
+
+    def train(self, mode: bool = True) -> Self:
+        super().train(mode)
+        if self.statistics_held:
+            hold_statistics(self.backbone)
+        return self
+
+    def maps(self, images: Tensor) -> list[Tensor]:
+        """The maps of the grids, from fine to coarse."""
+        if self.numbers is not None:
+            return maps(self.backbone, self.numbers, images)
         x = self.stem(images)
-        maps = [x]
+        grids = [x]
         for stage in self.stages:
             x = stage(x)
-            maps.append(x)
+            grids.append(x)
+        return grids[-len(self.heads) :]
+
+    def forward(self, images: Tensor) -> Tensor:
         coarser: Tensor | None = None
         answers = list[Tensor]()
-        levels = zip(self.lateral, self.neck, self.heads, maps[-len(self.heads) :], strict=True)
+        levels = zip(self.lateral, self.neck, self.heads, self.maps(images), strict=True)
         for lateral, neck, head, features in reversed(list(levels)):
             y = lateral(features)
             if coarser is not None:
@@ -99,12 +136,14 @@ def fcos(
     classes: Width = 1,
     channels: Width = 3,
     *,
-    width: Width = 12,
-    depth: Annotated[int, Interval(ge=0, le=100)] = 1,
+    width: Width | None = None,
+    depth: Annotated[int, Interval(ge=0, le=100)] | None = None,
     finest: Literal[4, 8, 16, 32] = 16,
     levels: Annotated[int, Interval(ge=1, le=5)] = 1,
     neck: Width | None = None,
     tower: Annotated[int, Interval(ge=0, le=20)] = 2,
+    backbone: str | None = None,
+    keep_statistics: bool | None = None,
 ) -> FCOS:
     """A detector whose maps have ``width`` channels at half of the image's size, and twice as many at each further one.
 
@@ -115,17 +154,32 @@ def fcos(
     classes, and a head of its own for each grid, so that no grid needs a scale.
 
     Args:
-        width: of the first maps.
-        depth: blocks of each stage beside the one that halves.
+        width: of the first maps; 12 by default.
+        depth: blocks of each stage beside the one that halves; 1 by default.
         finest: the stride of the finest grid, in pixels.
         levels: how many grids there are, each with twice the stride of the one before.
-        neck: channels of the maps that heads read; by default twice the width.
+        neck: channels of the maps that heads read; by default twice the width, on a backbone 64.
         tower: blocks of each head.
+        backbone: ``"timm:NAME"``, a network of timm in the place of ``width`` and ``depth``. Weights of the classifier
+            (``pretrained = true`` or a file in a recipe) are those with which it begins.
+        keep_statistics: whether the backbone's batch norms keep the statistics that came with its weights while it is
+            trained, as mmdetection's ``norm_eval``: those of small batches are poor. False by default.
 
     >>> fcos(1, 3, width=4, levels=2)(torch.rand(1, 3, 64, 64)).shape
     torch.Size([1, 20, 9])
     """
-    return FCOS(classes, channels, width, depth, finest, levels, 2 * width if neck is None else neck, tower)
+    if backbone is None:
+        if keep_statistics is not None:
+            raise UserError("keep_statistics is of a backbone: name one, as in backbone = 'timm:resnet18'")
+        width = 12 if width is None else width
+        depth = 1 if depth is None else depth
+        return FCOS(classes, channels, width, depth, finest, levels, 2 * width if neck is None else neck, tower)
+    if width is not None or depth is not None:
+        raise UserError(
+            f"width and depth are of this library's backbone, and {backbone!r} takes its place: leave them out"
+        )
+    strides = [finest * 2**level for level in range(levels)]
+    return FCOS.on(backbone, bool(keep_statistics), classes, channels, strides, 64 if neck is None else neck, tower)
 
 
 FAMILY = Family("fcos", "FCOS detector with depthwise convolutions, of a width and strides as you say", fcos)

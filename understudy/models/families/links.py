@@ -58,12 +58,21 @@ class ComplEx(Links):
         (a, b), (c, d) = head.chunk(2, 1), relation.chunk(2, 1)
         return torch.cat((a * c - b * d, a * d + b * c), 1)
 
+    def squares(self, embeddings: Tensor) -> Tensor:
+        """The squared moduli of the complex numbers of embeddings (..., 2 D): (..., D)."""
+        real, imaginary = embeddings.chunk(2, -1)
+        return real.square() + imaginary.square()
+
 
 class DistMult(Links):
     """``<h, r, t>``."""
 
     def query(self, head: Tensor, relation: Tensor) -> Tensor:
         return head * relation
+
+    def squares(self, embeddings: Tensor) -> Tensor:
+        """The squares of the numbers of embeddings (..., D)."""
+        return embeddings.square()
 
 
 class Distances(Links):

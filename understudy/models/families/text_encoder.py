@@ -11,7 +11,8 @@ from understudy.models.family import Family
 
 
 class TextEncoder(nn.Module):
-    """Token and position embeddings, pre-norm encoder layers, a mean over the tokens that are there, and ``head``.
+    """Token and position embeddings, pre-norm encoder layers, a mean over the tokens that are there (or what ``pool``
+    says), and ``head``.
 
     Called with ``input_ids`` and ``attention_mask``, both (N, length).
     """
@@ -41,9 +42,12 @@ class TextEncoder(nn.Module):
         for layer in self.layers:
             x = layer(x, src_key_padding_mask=~there)
         x = self.norm(x)
-        weight = there.to(x.dtype).unsqueeze(2)
-        pooled = x[:, 0] if self.pool == "first" else (x * weight).sum(1) / weight.sum(1).clamp_min(1)
-        logits: Tensor = self.head(pooled)
+        if self.pool == "mean":
+            weight = there.to(x.dtype).unsqueeze(2)
+            x = (x * weight).sum(1) / weight.sum(1).clamp_min(1)
+        elif self.pool == "first":
+            x = x[:, 0]
+        logits: Tensor = self.head(x)
         return logits
 
 
@@ -56,14 +60,15 @@ def text_encoder(
     depth: Layers = 2,
     heads: Width = 4,
     dropout: ShareBelowOne = 0.1,
-    pool: Literal["mean", "first"] = "mean",
+    pool: Literal["mean", "first", "none"] = "mean",
 ) -> TextEncoder:
     """A transformer encoder; for texts, ``channels`` is the number of different tokens and ``size`` that of positions.
 
     Args:
         width, depth, heads: of the encoder.
         dropout: in embeddings and layers.
-        pool: ``"mean"`` over the tokens that are there, or the ``"first"`` token alone.
+        pool: ``"mean"`` over the tokens that are there, the ``"first"`` token alone, or ``"none"`` for an answer to
+            each token, as the task ``tags`` has it.
 
     >>> network = text_encoder(2, channels=10, size=5, width=8, depth=1, heads=2)
     >>> ids = torch.zeros(3, 5, dtype=torch.int64)

@@ -17,7 +17,6 @@ from understudy.methods import Method
 from understudy.plans.engines.base import Ended, Engine, EngineEntry, Request, python_path
 from understudy.plans.engines.here import Here
 from understudy.plans.engines.messages import Event, Order, Outcome, from_worker
-from understudy.plans.engines.worker import serve_objects
 from understudy.plans.training import Builders, Job
 from understudy.recipe.objects import Objects
 from understudy.training.callbacks import Callback
@@ -107,6 +106,8 @@ class ObjectWorker(Worker):
         super().__init__(heard)
 
     def _begin(self) -> None:
+        from understudy.plans.engines.worker import serve_objects  # late: workers are started as this module
+
         spawn = multiprocessing.get_context("spawn")
         self.pipe, theirs = spawn.Pipe()
         self.child = spawn.Process(target=serve_objects, args=(theirs, self.objects))

@@ -9,9 +9,10 @@ from understudy import nested
 from understudy.config.settings import Settings
 from understudy.data.parts import Data
 from understudy.errors import UserError
-from understudy.models import Output
+from understudy.models import Output, OwnTokens
 from understudy.objective import evaluating
 from understudy.taps import call, inner, layers
+from understudy.tasks.words import tables_of
 from understudy.training.preflight.findings import Finding
 
 
@@ -40,6 +41,8 @@ def check_network(
             answer = data.task.answer(call(network, example))
     except Exception as error:  # a user's network may raise anything
         reason = (str(error).splitlines() or [type(error).__name__])[0]
+        if tables_of(example) and not any(isinstance(layer, OwnTokens) for layer in layers(network)):
+            reason += ". The data have several token tables: say which one it reads, with understudy.models.OwnTokens"
         yield Finding("error", role, f"it does not take samples of shape {nested.shape_of(example)}: {reason}")
         return
     first = next(iter(answer.values()))

@@ -20,12 +20,13 @@ from understudy.config.optimizers import MaxNorm, optimizer_of
 from understudy.config.settings import Settings
 from understudy.config.stage import Stage
 from understudy.config.train import TrainConfig
+from understudy.data.lengths import of_mean_length
 from understudy.data.parts import Batch, Data
 from understudy.data.sources import InMemory
 from understudy.errors import UserError
 from understudy.models.weights import restore
 from understudy.nested import Nested
-from understudy.objective import Objective, evaluating
+from understudy.objective import Objective, Outcome, evaluating
 from understudy.objective.term import Sum
 from understudy.precision import exact
 from understudy.randomness import derived_seed
@@ -35,6 +36,7 @@ from understudy.teacher.stand_in import StandIns
 from understudy.training.padding import refuse_readers_of_padding
 from understudy.training.preflight.data import DRY_BATCH
 from understudy.training.preflight.findings import ABOUT_STORED, Finding, duration
+from understudy.training.preflight.tokens import misaligned
 from understudy.training.stage_state import facts_of
 from understudy.training.state import copy_of
 
@@ -145,12 +147,16 @@ def _dry_run(
         yield from (Finding("warning", about, remark) for remark in objective.remarks.get(name, ()))
         if part.term.trains_student and not part.balanced:
             norms[name] = norm
+    yield from misaligned(subject, objective, inputs)
     yield from _dead_terms(subject, norms)
     if not any(p.requires_grad for p in (*student.parameters(), *objective.owned.parameters())):
         return  # its terms have reported it
-    step = _step(objective, stage.config, inputs, batch, settings)
     if not timed:
+        _step(objective, stage, inputs, batch, settings)
         return
+    if stage.config.group_by_length is not None:
+        inputs = of_mean_length(inputs, data.train.lengths, data.train.ids)
+    step = _step(objective, stage, inputs, batch, settings)
     seconds = min(clock.timed(step, settings.torch_device) for _ in range(2))
     trained = [*student.parameters(), *objective.owned.parameters()]
     moved = sum(p.numel() for p in trained if p.grad is not None)
@@ -208,10 +214,9 @@ def _forecast(
     return forecast(stored, stage, answers[0], samples, seconds, step)
 
 
-def _step(
-    objective: Objective, config: TrainConfig, inputs: Nested, batch: Batch, settings: Settings
-) -> Callable[[], None]:
+def _step(objective: Objective, stage: Stage, inputs: Nested, batch: Batch, settings: Settings) -> Callable[[], None]:
     """Take one complete step on this batch. Patterns that match no names are found before it."""
+    config, momenta = stage.config, momenta_of(stage)
     optimizer = optimizer_of(config.optimizer, objective.student, objective.owned, config.lr_scale)
     bounds = MaxNorm(objective.student, config.max_norm, objective.owned)
 
@@ -220,11 +225,27 @@ def _step(
             outcome = objective(inputs, batch.targets, ids=batch.ids)
         optimizer.zero_grad(set_to_none=True)
         if outcome.loss.requires_grad:
-            outcome.loss.backward()
+            _backward(objective, outcome, momenta)
             optimizer.step()
             bounds.apply()
 
     return step
+
+
+def _backward(objective: Objective, outcome: Outcome, momenta: Mapping[str, float] | None) -> None:
+    """The gradients of a step: in one pass, or where terms have momenta of their own in one for each momentum."""
+    if momenta is None:
+        outcome.loss.backward()
+        return
+    parts = {
+        momentum: [outcome.weighted[name] for name in momenta if momenta[name] == momentum]
+        for momentum in momenta.values()
+    }
+    of_owned = (outcome.loss, objective.owned)
+    for loss, module in (of_owned, *((torch.stack(part).sum(), objective.student) for part in parts.values())):
+        parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
+        if parameters and loss.requires_grad:
+            torch.autograd.backward(loss, inputs=parameters, retain_graph=True)
 
 
 def _masking(objective: Objective, inputs: Nested) -> str:
@@ -232,6 +253,18 @@ def _masking(objective: Objective, inputs: Nested) -> str:
     scores = [score for answer in objective.ask(inputs) for score in answer.named.values()]
     masked = any(bool((score == -torch.inf).any()) for score in scores)
     return ": the teacher masks classes with -inf, take a method on probabilities (kd, dkd, ...)" if masked else ""
+
+
+def _rounding(
+    objective: Objective, inputs: Nested, batch: Batch, parameters: Sequence[nn.Parameter], settings: Settings
+) -> str:
+    """A finding where only the arithmetic makes a gradient infinite; PyTorch's three-dimensional convolutions do so."""
+    if settings.precision == "float32":
+        return ""
+    gradients = torch.autograd.grad(objective(inputs, batch.targets, ids=batch.ids).loss, parameters, allow_unused=True)
+    if not all(g is None or bool(g.isfinite().all()) for g in gradients):
+        return ""
+    return f' in {settings.precision}, and is in float32: set precision = "float32" in the settings'
 
 
 def _dead_terms(subject: str, norms: Mapping[str, float]) -> Iterator[Finding]:
@@ -267,7 +300,7 @@ def _check_term(
         differentiable = outcome.loss.requires_grad
         gradients = torch.autograd.grad(outcome.loss, parameters, allow_unused=True) if differentiable else ()
     except RuntimeError as error:
-        once = re.search(r"derivative for aten::(\w+?)(?:_backward)? is not implemented", str(error))
+        once = re.search(r"derivative for '?(?:aten::)?(\w+?)(?:_backward)?'? is not implemented", str(error))
         if once is None:
             raise
         (name,) = outcome.terms  # no step can be taken: the check of the stage ends here
@@ -277,7 +310,8 @@ def _check_term(
         ) from error
     norm = math.sqrt(sum(exact(g).square().sum().item() for g in gradients if g is not None))
     if not math.isfinite(norm):
-        text = f"its gradient is not finite on the first batch{_masking(objective, inputs)}"
+        reason = _masking(objective, inputs) or _rounding(objective, inputs, batch, parameters, settings)
+        text = f"its gradient is not finite on the first batch{reason}"
         return 0.0, Finding("error", subject, text)
     if norm == 0 and factor != 0:
         if value != 0 or not outcome.loss.requires_grad:

@@ -1,0 +1,71 @@
+"""A network of timm as the backbone of another network: its maps at the strides that are asked for."""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from understudy.errors import UserError, did_you_mean
+from understudy.models.outside import require
+from understudy.trusted import answered
+
+LIBRARY = "timm:"
+
+
+def of_timm(name: str, channels: int, strides: Sequence[int]) -> tuple[nn.Module, list[int], list[int]]:
+    """A network of timm with fresh weights, up to its map of the last stride; the numbers of the maps, their channels.
+
+    The names of its weights are those of the classifier, whose weights therefore fit.
+
+    >>> network, numbers, widths = of_timm("timm:tf_efficientnet_lite0", 3, (16, 32))  # doctest: +SKIP
+
+    Args:
+        name: ``"timm:NAME"``.
+        channels: of the images.
+        strides: from fine to coarse; of several maps with the same stride the last one is taken.
+    """
+    library, colon, what = name.partition(":")
+    if f"{library}{colon}" != LIBRARY:
+        raise UserError(f"a backbone is a network of timm, 'timm:NAME', not {name!r}")
+    require(library, what)
+    import timm
+
+    # Checked in timm's list, because create_model() downloads names such as "hf-hub:...".
+    if not timm.is_model(what):
+        raise UserError(f"timm has no network {what!r}{did_you_mean(what, timm.list_models())}")
+    network: nn.Module = answered(
+        f"backbone {name!r}", lambda: timm.create_model(what, pretrained=False, in_chans=channels)
+    )
+    info = getattr(network, "feature_info", None)
+    if not hasattr(network, "forward_intermediates") or not hasattr(network, "prune_intermediate_layers") or not info:
+        raise UserError(f"backbone {name!r}: timm reads no maps of it; take one with strides, as 'timm:resnet18'")
+    last = {stage["reduction"]: (index, stage["num_chs"]) for index, stage in enumerate(info)}
+    if missing := [stride for stride in strides if stride not in last]:
+        raise UserError(
+            f"backbone {name!r} has maps of strides {', '.join(map(str, sorted(last)))}, and none of "
+            f"{', '.join(map(str, missing))}: change finest and levels"
+        )
+    numbers, widths = ([last[stride][place] for stride in strides] for place in (0, 1))
+    network.prune_intermediate_layers(numbers, prune_norm=True, prune_head=True)  # type: ignore[operator]
+    return network, numbers, widths
+
+
+def maps(network: nn.Module, numbers: Sequence[int], images: Tensor) -> list[Tensor]:
+    """The maps of these numbers for some images, from fine to coarse."""
+    values: list[Tensor] = network.forward_intermediates(  # type: ignore[operator]
+        images, indices=list(numbers), output_fmt="NCHW", intermediates_only=True
+    )
+    return values
+
+
+def hold_statistics(network: nn.Module) -> None:
+    """Let batch norms use their running statistics, and not change them, until the next ``train()``.
+
+    >>> norm = nn.BatchNorm2d(4)
+    >>> hold_statistics(norm)
+    >>> norm.training
+    False
+    """
+    for module in network.modules():
+        if isinstance(module, _BatchNorm):
+            module.eval()
