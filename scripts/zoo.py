@@ -70,6 +70,8 @@ LAWS = (
     "- `at-gradient` differentiates a gradient, which does not depend on the weights below a tap that only a mean and",
     "  a linear layer follow.",
     "- `simkd` hands over the teacher's classifier, which must be a linear layer or a convolution of 1x1.",
+    "- `norm` puts layers behind a module that answers with a map, and takes the map's channels from the classifier:",
+    "  it fails where another layer stands between them.",
     "",
     "What is small: `mgd` is a sum over the elements of the last map, and its weight 7e-5 is for maps of 7x7; images",
     "of 64 pixels leave 2x2. Its docstring says so, and the check names the remedy: a larger weight, or balance.",
@@ -397,7 +399,8 @@ def page(state: State) -> str:
         f"torchvision {version('torchvision')}, transformers {version('transformers')}, at "
         + ", ".join(f"{commit} ({count} facts)" for commit, count in commits.items())
         + ".",
-        "`--again` tries once more what failed at an earlier commit; what worked is not tried again.",
+        "`--again` tries once more what failed at an earlier commit, and methods that are new; what worked is not",
+        "tried again.",
         "",
         "A method works if its objective is built and finite, and no term's gradient on the student is below 1e-4 of",
         "the largest term's, at the weights of the papers and for fresh weights. It *refuses* a pair by one line that",

@@ -20,7 +20,9 @@ ON_THE_CPU = {  # files whose tensors of float64 are on the CPU
     "taps/taps.py",  # a docstring
     "training/averaged.py",
     "recipe/build.py",  # places of samples
+    "answers/packed.py",  # what files hold
     "data/encoded.py",  # places of samples
+    "data/lengths.py",  # of texts
     "data/sets/glue.py",
     "data/sets/numpy_files.py",
     "data/turns.py",  # numbers of samples
