@@ -6,11 +6,12 @@
 Each run trains FitNets (two stages), CAN (an adversary) and CRD (a memory) on the demo's images. One rank, chosen at
 random, is killed at a random moment of each of these stages. Where the agent starts the ranks again, and where the same
 command goes on, the students must be equal byte for byte to those of an unbroken run on as many ranks. A run that goes
-on with another number of ranks must end within ``BOUND`` of it. A run that makes no progress for ``PATIENCE`` seconds
-counts as a hang.
+on with another number of ranks must end within ``BOUND`` of it. A run that makes no progress for ``PATIENCE`` seconds,
+neither in its files nor in what its processes compute, counts as a hang.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import random
@@ -60,7 +61,8 @@ optimizer = { lr = 0.005 }
 negatives = 64
 """
 BOUND = 0.05  # of the weights' norm, between a run that changed its number of ranks and one that did not
-PATIENCE = 300.0
+PATIENCE = 300.0  # seconds without progress: no file of the run changes, and its processes hardly compute
+COMPUTED = 5  # seconds of computing that count as progress, on a machine that is busy with other things
 LATEST = 1.0  # seconds from a checkpoint to a kill, at most
 STRUCK = ("fitnets, stage 1", "fitnets, stage 2", "can, stage 1", "crd, stage 1")  # by one kill each in a run
 WORLDS = (1, 2, 4)
@@ -103,13 +105,13 @@ class Runs:
         False where the run ended before, or hangs.
         """
         before = seen = newest(out)
-        until = time.monotonic() + PATIENCE
+        watch = Watch(launcher, out)
         while launcher.poll() is None:
             if newest(out) != seen:
-                seen, until = newest(out), time.monotonic() + PATIENCE
+                seen = newest(out)
                 if seen is not None and seen != before and past(out, struck):
                     break
-            if time.monotonic() > until:
+            if watch.hangs():
                 counted.hangs += 1
                 launcher.kill()
                 return False
@@ -131,11 +133,9 @@ class Runs:
 
     def ended(self, launcher: Launcher, out: Path) -> bool:
         """Whether a run ends; one without progress is stopped."""
-        seen, until = newest(out), time.monotonic() + PATIENCE
+        watch = Watch(launcher, out)
         while launcher.poll() is None:
-            if newest(out) != seen:
-                seen, until = newest(out), time.monotonic() + PATIENCE
-            if time.monotonic() > until:
+            if watch.hangs():
                 launcher.kill()
                 return False
             time.sleep(0.1)
@@ -179,6 +179,40 @@ class Runs:
                 break
         last = worlds[kills % len(worlds)]
         self.settle(self.start(out, last), out, last, counted)
+
+
+class Watch:
+    """Whether a run hangs: for a while no file of it changes, and its processes do not compute."""
+
+    def __init__(self, launcher: Launcher, out: Path):
+        self.launcher, self.out = launcher, out
+        self.seen, self.until = self.progress(), time.monotonic() + PATIENCE
+        self.next = 0.0
+
+    def hangs(self) -> bool:
+        now = time.monotonic()
+        if now >= self.next:
+            self.next = now + 1
+            if (found := self.progress()) != self.seen:
+                self.seen, self.until = found, now + PATIENCE
+        return now > self.until
+
+    def progress(self) -> tuple[int, int]:
+        """The last change of a file of the run, and what its processes have computed, in steps of some seconds."""
+        changed = 0
+        for path in self.out.rglob("*"):
+            with contextlib.suppress(FileNotFoundError):
+                changed = max(changed, path.stat().st_mtime_ns)
+        return changed, int(sum(map(computed, self.launcher.ranks())) // COMPUTED)
+
+
+def computed(process: int) -> float:
+    """Seconds of computing of a process; 0 where it is gone."""
+    try:
+        fields = Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def ranks_of(launcher: int) -> dict[int, int]:
