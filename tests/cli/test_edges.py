@@ -101,7 +101,8 @@ except BaseException:
 )
 def test_ctrl_c_while_a_module_is_imported_is_not_an_exception_that_it_may_catch(tmp_path, begins, code, printed):
     (tmp_path / "swallows.py").write_text(SWALLOWS)
-    text = f"from understudy import cli; cli._start = lambda: exec({begins!r}); cli.main()"
+    noticed = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"  # also in the background
+    text = f"{noticed}; from understudy import cli; cli._start = lambda: exec({begins!r}); cli.main()"
     environment = {**os.environ, "PYTHONPATH": ROOT}
     command = [sys.executable, "-c", text]
     ended = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from tests.losses.table import BATCH, Row, normal
-from understudy.losses import bounded_boxes, box_distance, focal_features, pearson
+from understudy.losses import bounded_boxes, bounded_numbers, box_distance, focal_features, number_distance, pearson
 
 PLACES = 4
 
@@ -52,6 +52,24 @@ def bounded(
     return mean(np.where(own + margin > others, own, 0), weights)
 
 
+numbers = normal(PLACES, 5)
+
+
+def known(g: torch.Generator) -> Tensor:
+    """Which numbers of which places count."""
+    return (torch.rand(BATCH, PLACES, 5, generator=g, dtype=torch.float64) > 0.4).double()
+
+
+def huber_of_numbers(student: np.ndarray, teacher: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    apart = np.abs(student - teacher)
+    return mean(np.where(apart < 0.7, apart**2 / 2, 0.7 * (apart - 0.35)).mean(2), weights)
+
+
+def bounded_of_numbers(student: np.ndarray, teacher: np.ndarray, targets: np.ndarray, known: np.ndarray) -> np.ndarray:
+    own, others = (((some - targets) ** 2 * known).sum(2) for some in (student, teacher))
+    return mean(np.where(own + 0.1 > others, own, 0), known.max(2))
+
+
 ROWS = [
     Row(
         "box_distance",
@@ -66,6 +84,15 @@ ROWS = [
         partial(bounded_boxes, margin=0.1),
         (boxes, boxes, boxes, weights),
         bounded,
+        equal=None,
+        smooth=False,
+    ),
+    Row("number_distance", partial(number_distance, delta=0.7), (numbers, numbers, weights), huber_of_numbers),
+    Row(
+        "bounded_numbers",
+        partial(bounded_numbers, margin=0.1),
+        (numbers, numbers, numbers, known),
+        bounded_of_numbers,
         equal=None,
         smooth=False,
     ),
