@@ -216,7 +216,7 @@ def test_settings_and_names_are_checked(tmp_path, write_mnist):
     write_mnist()
     with pytest.raises(UserError, match="there is no data set 'minst'; did you mean 'mnist'"):
         load("minst")
-    with pytest.raises(UserError, match="size is a setting of 'coco'"):
+    with pytest.raises(UserError, match="size is a setting of 'aflw'"):
         load("mnist", tmp_path, size=32, **LOCAL)
     with pytest.raises(UserError, match="10 classes, but classes= names 2"):
         load("mnist", tmp_path, classes=["a", "b"], **LOCAL)
