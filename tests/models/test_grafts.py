@@ -78,6 +78,15 @@ def test_an_expansion_is_added_to_the_map_and_made_again_from_its_description():
         Expansion("layer1", channels=4, expanded=32).onto(student)
 
 
+def test_an_expansion_of_a_map_that_the_classifier_does_not_read_is_refused_in_one_line():
+    _, student = networks()
+    Expansion("layer1", channels=8, expanded=32).onto(student)
+    with pytest.raises(
+        UserError, match=r"'layer1' answers with shape \(4, 4, 8, 8\), and its classifier takes 8 numbers"
+    ):
+        student(torch.randn(4, 1, 8, 8))
+
+
 def test_a_student_of_norm_is_saved_with_its_layers(tmp_path):
     samples = torch.randn(24, 1, 8, 8), torch.arange(24) % 3
     data = from_tensors(samples, validation=8, test=samples)

@@ -136,7 +136,7 @@ class Expansion:
         like = next(body.parameters(), next(network.parameters()))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(_seed(next(inner(network).parameters())))
-            expansion = _Expanded(self.channels, self.expanded).to(like.device, like.dtype)
+            expansion = _Expanded(self.maps, self.channels, self.expanded).to(like.device, like.dtype)
         _put(network, self.maps, _joined(body=body, expansion=expansion))
         setattr(inner(network), _MARK, self)
 
@@ -145,12 +145,19 @@ class Expansion:
 
 
 class _Expanded(nn.Module):
-    def __init__(self, channels: int, expanded: int):
+    def __init__(self, maps: str, channels: int, expanded: int):
         super().__init__()
+        self.maps, self.channels = maps, channels
         self.expand = linear_1x1(channels, expanded)
         self.contract = linear_1x1(expanded, channels)
 
     def forward(self, x: Tensor) -> Tensor:
+        if x.ndim != 4 or x.shape[1] != self.channels:
+            raise UserError(
+                f"the student's {self.maps!r} answers with shape {tuple(x.shape)}, and its classifier takes "
+                f"{self.channels} numbers: name the map whose mean the classifier is given; a network with layers "
+                "between them cannot be expanded"
+            )
         contracted: Tensor = self.contract(self.expand(x))
         return x + contracted
 
