@@ -62,7 +62,7 @@ def teacher(place, command):
         ("understudy distill --student resnet8 --out runs/x", "--teacher and --data is missing"),
         (
             "understudy distill --teacher resnet8 --student resnet8 --data nowhere --out runs/x",
-            "--data nowhere: there is no folder and no data set of that name; known: cifar10",
+            "--data nowhere: there is no folder and no data set of that name; known: aflw",
         ),
         ("understudy distill recipe.toml --data photos --out runs/x", "give a recipe, or --teacher, --student and"),
         ("understudy distill --out runs/x", "name a recipe, or --teacher, --student and --data, or --method kd"),
