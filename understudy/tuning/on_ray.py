@@ -44,14 +44,14 @@ def search_on(engine: Ray, tuning: "Tuning", trials: "Trials", count: int) -> No
     try:
         while waiting:
             done, _ = engine.ray.wait(list(waiting), num_returns=1, timeout=POLL_SECONDS)
+            for reply in done:
+                _ended(engine, tuning, reply)
+                del waiting[reply]
             for trial in trials.all():
                 if trial.state != "running" and trial.number not in shown:
                     shown.add(trial.number)
                     tuning.callback.trial_begins(trial)
                     tuning.callback.trial_ends(trial)
-            for reply in done:
-                _ended(engine, tuning, reply)
-                del waiting[reply]
             if stop:
                 for helper in waiting.values():
                     helper.stop.remote(int(stop.signal_number))
