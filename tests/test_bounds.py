@@ -47,7 +47,7 @@ class Bounded(CE):
         (TrainConfig(optimizer={"name": "adamw"}), r"thing\.optimizer = .*an object belongs here, as SGD\(\) is"),
         (TrainConfig(lr_scale={"conv*": "0.1"}), r"thing\.lr_scale = .*number"),
         (TrainConfig(schedule=schedules.Step(at=("5", 10))), r"thing\.schedule\.at = .*number"),
-        (Settings(precision=torch.bfloat16), r"thing\.precision = torch\.bfloat16: .*'float32', 'bfloat16' or 'float16'"),
+        (Settings(precision=torch.bfloat16), r"thing\.precision = torch\.bfloat16: .*'float32', 'bfloat16'"),
         (TrainConfig(max_norm={"conv*": -1}), r"thing\.max_norm = .*greater than 0"),
         (TrainConfig(optimizer=optimizers.SGD(lr=-1)), r"thing\.optimizer\.lr = -1: .*greater than 0"),
         (Settings(precision="bf16"), r"thing\.precision = 'bf16': .*'float32', 'bfloat16' or 'float16'"),
