@@ -225,8 +225,8 @@ def test_settings_and_names_are_checked(tmp_path, write_mnist):
         load("mnist", tmp_path, sise=32, **LOCAL)
     with pytest.raises(UserError, match=r"'svhn': extra: input should be a valid boolean.* \(it is 'some'\)"):
         load("svhn", tmp_path, extra="some", **LOCAL)
-    known = "aflw cifar10 cifar100 cifar100-people coco conll cub200 demo fashion_mnist fb15k237 folder glue huggingface"
-    more = "imagenet imagenet32 mnist numpy nuscenes parquet pennfudan sst2 svhn triples voc2007 webdataset"
+    known = "aflw cifar10 cifar100 cifar100-people coco conll cub200 demo fashion_mnist fb15k237 folder glue"
+    more = "huggingface imagenet imagenet32 mnist numpy nuscenes parquet pennfudan sst2 svhn triples voc2007 webdataset"
     assert sorted(names()) == [*known.split(), *more.split()]
 
 
