@@ -14,6 +14,7 @@ import io
 import os
 import random
 import statistics
+import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -153,9 +154,12 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("results/images.md"))
     options = parser.parse_args()
     about = machine() | versions() | {"torchvision": torchvision_version, "libjpeg": features.version("jpg") or "?"}
+    about["commit"] = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True
+    ).stdout.strip()
     page = ["# Images per second", "", f"Made by `python scripts/images_per_second.py`. {_listed(about)}."]
     page += ["", f"Samples of {options.size} pixels, batches of {options.batch} (of a camera's "]
-    page[-1] += f"{options.batch // 8}), {options.workers} worker processes."
+    page[-1] += f"{options.batch // 8}), {options.workers} worker processes; medians of {options.rounds} rounds."
     with tempfile.TemporaryDirectory() as scratch:
         os.environ["XDG_CACHE_HOME"] = str(Path(scratch) / "cache")
         for name in options.only:

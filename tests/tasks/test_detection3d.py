@@ -240,6 +240,8 @@ def test_what_is_wrong_with_inputs_and_settings_is_told(tmp_path):
             from_tensors((inputs, marked), task="detection-3d", validation=0)
     with pytest.raises(UserError, match="cloud 1 has shape"):
         clouds([np.zeros((3, 4)), np.zeros((3, 3))])
+    with pytest.raises(UserError, match="cloud 0 has numbers that are not finite"):
+        clouds([np.full((3, 4), np.nan)])
     with pytest.raises(UserError, match="2 ranges for 1 classes"):
         Detection3D(("car",), ranges=(1.0, 2.0))
     with pytest.raises(UserError, match="symmetric names 'bus'"):

@@ -151,6 +151,9 @@ def test_conll_2003_is_read_in_its_upstream_form(tmp_path):
         ("EU NNP\n", {}, "tag 'NNP' is none of O, B-KIND and I-KIND"),
         ("\n\n", {}, "holds no sentence"),
         ("EU B-ORG\n", {"tokens": "wordpiece"}, "belong together"),
+        ("EU NNP B-ORG\nrejects I-NP\n", {}, "line 2 has 2 columns, and the lines before it have 3"),
+        ("EU B-ORG\nrejects\n", {}, "line 2: a word and a tag in column -1"),
+        ("EU O\n", {}, "column -1 of the training part holds no entity"),
     ],
 )
 def test_what_is_wrong_with_a_file_is_said(tmp_path, content, settings, said):
@@ -163,6 +166,24 @@ def test_what_is_wrong_with_a_file_is_said(tmp_path, content, settings, said):
     (tmp_path / "test.txt").write_text("EU B-LOC\n")
     with pytest.raises(UserError, match="tag 'B-LOC' is in no sentence of the training part"):
         _ = load("conll", tmp_path, least=1, validation=0).test
+
+
+def test_what_may_be_wrong_with_a_file_is_warned_of(tmp_path):
+    sentence = "Anna B-PER\n" * 101
+    (tmp_path / "train.txt").write_text(f"{sentence}Bert B-PRE\n")
+    with pytest.warns(UserWarning, match=r"'PRE' is the entity of 1 words of the training part, 'PER' of 101"):
+        load("conll", tmp_path, validation=0, length=128)
+    (tmp_path / "train.txt").write_text(f"{sentence}\nBert B-PER\n")
+    (tmp_path / "test.txt").write_text("Anna B-PER\nin O\nOslo O\n")
+    data = load("conll", tmp_path, validation=0, length=4)
+    with pytest.warns(UserWarning, match=r"test.txt: 1 of 3 words are past the 4 tokens of a sentence"):
+        assert len(data.test) == 1
+
+
+def test_spaces_inside_a_word_divide_no_columns(tmp_path):
+    """A no-break space and a line separator of Unicode are parts of a word, as in the upstream files."""
+    (tmp_path / "train.txt").write_text("10\u00a0000\tO\nA\u2028B B-ORG\n", encoding="utf-8")
+    assert load("conll", tmp_path, validation=0, least=1).task.vocabulary[-2:] == ("10\u00a0000", "a\u2028b")
 
 
 NAMES, PLACES = ["anna", "bert", "carl"], ["rome", "oslo"]
