@@ -130,6 +130,8 @@ def test_nuscenes_is_read_in_its_upstream_form(tmp_path):
     assert points[..., 3].max() <= 1
     assert not data.problems()
     assert len(list(_numbers(VALIDATION))) == 150
+    write(tmp_path / "one", scenes=SCENES[2:])
+    assert load("nuscenes", tmp_path / "one", side=40, points=64).validation is None  # no scene is divided
 
 
 def test_earlier_sweeps_are_moved_to_the_frame_of_the_last(tmp_path):

@@ -119,6 +119,7 @@ def read(settings: Settings, access: Access) -> Contents:
         facts={"folder": str(root / version), "scenes": len(train) - len(validation), "test scenes": len(test)},
         problems=partial(_missing, [frame for part in parts for frame in part]),
         validation=second() if parts[1] else None,
+        divisible=False,
     )
 
 
