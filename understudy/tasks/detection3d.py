@@ -149,7 +149,7 @@ class Detection3D(Detecting):
         super().check(targets)
         found = objects_of(targets)
         broken = ~torch.isfinite(found.boxes[..., : VELOCITY.start]).all(2) | ~(found.boxes[..., SIZES] > 0).all(2)
-        broken &= found.classes >= 0
+        broken = (broken | found.boxes[..., VELOCITY].isinf().any(2)) & (found.classes >= 0)
         if broken.any():
             first, place = (int(number) for number in broken.nonzero()[0])
             raise UserError(
@@ -202,6 +202,16 @@ class Detection3D(Detecting):
 
     def scores(self, answer: Values) -> Tensor:
         return wide(answer[PLACES][..., FIRST:]).sigmoid()
+
+    def misfit(self, answer: Values) -> str | None:
+        """Also of places elsewhere than on the square: figures might be right, and hints would be at other places."""
+        if (wrong := super().misfit(answer)) or answer[PLACES].is_meta or not answer[PLACES].numel():
+            return wrong
+        x_y, step = wide(answer[PLACES][..., X]).split([2, 1], 2)
+        reach = (x_y.abs() + step / 2).max().item()
+        if abs(reach - self.side / 2) <= step.max().item() / 2:
+            return None
+        return f"its places reach {reach:g} m from 0, 0, and the square of {self.side} m reaches {self.side / 2:g} m"
 
     def suppressed(self, boxes: Tensor, classes: Tensor) -> Tensor:
         return suppressed_where(self._near, boxes, classes)
