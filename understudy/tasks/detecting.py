@@ -76,10 +76,6 @@ class Detecting(Task):
         """(N, M, L) bool, whether boxes (N, M, ...) and others (N, L, ...) may be of one object."""
 
     @property
-    def outputs(self) -> int:
-        return len(self.classes)
-
-    @property
     def names(self) -> tuple[str, ...]:
         return self.classes
 

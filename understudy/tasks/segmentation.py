@@ -67,10 +67,6 @@ class Segmentation(Task):
         )
 
     @property
-    def outputs(self) -> int:
-        return len(self.classes)
-
-    @property
     def names(self) -> tuple[str, ...]:
         return self.classes
 

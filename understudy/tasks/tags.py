@@ -78,10 +78,6 @@ class Tags(Words, Task):
         return (f1, accuracy) if self.scheme == "bio" else (accuracy,)
 
     @property
-    def outputs(self) -> int:
-        return len(self.classes)
-
-    @property
     def names(self) -> tuple[str, ...]:
         return self.classes
 
