@@ -112,6 +112,19 @@ def test_a_word_is_tagged_at_its_first_token(tokens):
     assert [word["tag"] for word in told.record["words"]] == ["B-PER", "O", "O", "I-LOC", last]
 
 
+@pytest.mark.parametrize("sequence", [False, True])
+def test_byte_level_tokenizers_see_a_blank_before_each_word(sequence):
+    tokenizers = pytest.importorskip("tokenizers")
+    vocabulary = {"<pad>": 0, "a": 1, "\u0120": 2, "\u0120a": 3}
+    made = tokenizers.Tokenizer(tokenizers.models.BPE(vocabulary, [("\u0120", "a")]))
+    step = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.pre_tokenizer = tokenizers.pre_tokenizers.Sequence([step]) if sequence else step
+    task = Tags(BIO, length=5, tokens="tokenizer", tokenizer=made.to_str())
+    inputs, places = task.aligned([["a", "a"]])
+    assert inputs["input_ids"].tolist() == [[3, 3, 0, 0, 0]]  # as in " a a", and not "aa"
+    assert places == [[0, 1]]
+
+
 def wordpiece():
     tokenizers = pytest.importorskip("tokenizers")
     made = tokenizers.Tokenizer(

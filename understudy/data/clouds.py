@@ -46,6 +46,15 @@ def clouds(of_samples: Sequence[object], *, points: int | None = None) -> dict[s
     }
 
 
+def within(cloud: Points, side: float) -> Points:
+    """The points in the square of this side around 0, 0.
+
+    >>> len(within(np.float32([[0, 0, 9], [0, 5, 0]]), 8.0))
+    1
+    """
+    return cloud[(np.abs(cloud[:, :2]) < side / 2).all(1)]
+
+
 def padded_cloud(cloud: Points, points: int) -> tuple[Points, int]:
     """A cloud with zeros up to this many points, and how many there are; of a larger one, points evenly spaced."""
     count = len(cloud)

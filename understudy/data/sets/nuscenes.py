@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from understudy.bounds import Count, Interval
-from understudy.data.clouds import padded_cloud, read_cloud
+from understudy.data.clouds import padded_cloud, read_cloud, within
 from understudy.data.dataset import FEW, Access, Contents, DataSet, kept, memory_for_samples
 from understudy.data.sources import Source, Streamed
 from understudy.errors import UserError
@@ -325,7 +325,7 @@ class Clouds:
         return len(self.frames)
 
     def __getitem__(self, index: int) -> tuple[dict[str, Tensor], int]:
-        numbers, half = 4 if self.settings.sweeps == 1 else 5, self.settings.side / 2
+        numbers = 4 if self.settings.sweeps == 1 else 5
         found = []
         for place, (path, into, age) in enumerate(self.frames[index].sweeps):
             cloud = read_cloud(path, numbers)
@@ -333,7 +333,7 @@ class Clouds:
                 cloud = cloud[(np.abs(cloud[:, :2]) >= CLOSE).any(1)]
                 cloud[:, :3] = cloud[:, :3] @ into[:3, :3].T + into[:3, 3]
                 cloud[:, 4] = age
-            found.append(cloud[(np.abs(cloud[:, :2]) < half).all(1)])
+            found.append(within(cloud, self.settings.side))
         points, count = padded_cloud(np.concatenate(found), self.settings.points)
         return {POINTS: torch.from_numpy(points), COUNT: torch.tensor(count)}, 0
 
