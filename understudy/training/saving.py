@@ -4,10 +4,12 @@ import threading
 import time
 from pathlib import Path
 
+from understudy.data.dataset import usable_memory
 from understudy.training import checkpoints
 
 SHARE = 0.02  # the largest share of the time for checkpoints
 BESIDE = 64 * 2**20  # bytes of a state that is written by a thread, from a copy in main memory
+ROOM = 4  # such a copy takes at most one part in so many of the memory
 
 
 class Saver:
@@ -28,8 +30,8 @@ class Saver:
 
     @property
     def until_next(self) -> float:
-        """Seconds between two checkpoints."""
-        if not self.every:
+        """Seconds between two checkpoints; none after an error, which the next one raises."""
+        if not self.every or self._error is not None:
             return 0.0
         taken = max(self.paused, self.written) if self.shares_cores else self.paused
         return max(self.every, taken / SHARE, 2 * self.written)
@@ -41,7 +43,7 @@ class Saver:
         structure, tensors = checkpoints.flat(state)
         size = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
         sharded = any(hasattr(tensor, "full_tensor") for tensor in tensors.values())  # all ranks gather them together
-        if wait or sharded or size < BESIDE:
+        if wait or sharded or size < BESIDE or not _has_room(size):
             checkpoints.write_flat(self.folder, number, structure, tensors)
             self.written = time.monotonic() - began
         else:
@@ -66,3 +68,9 @@ class Saver:
         error, self._error = self._error, None
         if error is not None:
             raise error
+
+
+def _has_room(size: int) -> bool:
+    """Whether a copy of so many bytes leaves enough of the memory; where that is not known, it does."""
+    memory = usable_memory()
+    return not memory or size <= memory // ROOM
