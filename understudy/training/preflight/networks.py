@@ -55,7 +55,8 @@ def check_network(
     if wrong:
         yield Finding("warning", role, f"{wrong}: it can teach by its hidden values alone, and has no figures")
     body = getattr(inner(network), "backbone", None)
-    if not teaches and getattr(inner(network), "statistics_held", False) and has_fresh_statistics(body):
+    held = not teaches and getattr(inner(network), "statistics_held", False)
+    if held and isinstance(body, nn.Module) and has_fresh_statistics(body):
         text = "keep_statistics: its backbone has fresh weights, which have no statistics to keep"
         yield Finding("error", role, f"{text}: begin with those of a classifier, or leave it out")
     around = [layer for layer in layers(network) if getattr(layer, "is_preprocessing_of", False)]
