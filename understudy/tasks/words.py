@@ -4,6 +4,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar, TypeVar
 
@@ -15,6 +16,9 @@ from understudy.nested import Shape
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
+
+    from understudy.tasks.text import Text
+    from understudy.tasks.text_scores import TextScores
 
 PAD, UNKNOWN, START, END = "[PAD]", "[UNK]", "[CLS]", "[SEP]"
 SPECIAL = (PAD, UNKNOWN, START, END)
@@ -211,6 +215,21 @@ def by_tables(task: Words, tables: Mapping[str, Words], texts: Iterable[str]) ->
         f"{name}{OF}{key}": value for name, table in tables.items() for key, value in table.encode(texts).items()
     }
     return task.encode(texts) | further
+
+
+def cut_off(task: "Text | TextScores", texts: Sequence[str], inputs: Mapping[str, Tensor]) -> int:
+    """How many texts have more tokens than the task's ``length``, so that their ends are not among their inputs.
+
+    >>> task = understudy.tasks.Text(("bad", "good"), length=4)
+    >>> texts = ["fine", "a fine film", "so fine"]
+    >>> cut_off(task, texts, task.encode(texts))
+    1
+    """
+    full = inputs[MASK].all(1).nonzero().flatten().tolist()
+    if not full:
+        return 0
+    longer = replace(task, length=task.length + 1)
+    return int(longer.encode([texts[index] for index in full])[MASK].all(1).sum())
 
 
 def of_table(inputs: Mapping[str, V], table: str = "") -> dict[str, V]:
