@@ -103,7 +103,8 @@ def _answered(student: Student, names: Sequence[Prediction], top: int) -> list[P
     for place, name in enumerate(names):
         if name.problem is None:
             try:
-                pictures.append((place, *fitted(Path(name.image), seen.shape, seen.image, seen.resize)))
+                sample = fitted(Path(name.image), seen.shape, seen.image, seen.resize, seen.decoder)
+                pictures.append((place, *sample))
             except UserError as error:
                 answers[place] = replace(name, problem=str(error))
     if pictures:

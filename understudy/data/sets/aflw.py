@@ -20,7 +20,8 @@ from torch import Tensor
 from understudy import randomness
 from understudy.bounds import Pixels
 from understudy.data.dataset import Access, Contents, DataSet, image_source
-from understudy.data.images import SUFFIXES, TORCHVISION, as_pixels, loaded, opened
+from understudy.data.images import SUFFIXES, TORCHVISION, loaded, opened
+from understudy.data.pixels import as_pixels
 from understudy.data.sources import Source
 from understudy.errors import UserError
 from understudy.tasks.multilabel import Binary
