@@ -78,7 +78,7 @@ def of_rows(rows: Tensor, shape: torch.Size, device: torch.device) -> Tensor:
     from torch.distributed.tensor import DTensor, Shard
 
     mesh, stride = _mesh(device.type, dist.get_world_size()), torch.empty(shape, device="meta").stride()
-    return DTensor.from_local(rows, mesh, (Shard(0),), run_check=False, shape=shape, stride=stride)
+    return DTensor.from_local(rows.to(device), mesh, (Shard(0),), run_check=False, shape=shape, stride=stride)
 
 
 @cache

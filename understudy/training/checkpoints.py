@@ -75,6 +75,13 @@ def write_part(folder: Path, number: int, rank: int, world: int, tensors: Mappin
 def complete(folder: Path, number: int, structure: str, shapes: dict[str, list[int]], digests: Sequence[str]) -> Path:
     """Add a checkpoint whose parts are written: the last thing of it, by the first rank."""
     path, contents = _path(folder, number), Contents(list(digests), shapes)
+    for rank in range(len(digests)):
+        part = parts.path_of(path, rank, len(digests))
+        if not part.exists():
+            raise UserError(
+                f"process {rank} has written its part of a checkpoint, and {part} is not there for the first one: "
+                "choose an --out on a disk that all processes share"
+            )
     metadata = {"format": str(IN_PARTS), "state": structure, "parts": contents.text()}
     write_atomically(path, pieces({}, metadata))
     _remove_others(path, len(digests))
