@@ -7,6 +7,7 @@ import hashlib
 import json
 import struct
 from collections.abc import Iterator, Mapping
+from math import prod
 from pathlib import Path
 from typing import BinaryIO, TypedDict
 
@@ -76,10 +77,10 @@ class Header:
     def read(self, file: BinaryIO, name: str) -> Tensor:
         """A tensor of the file."""
         about = self.tensors[name]
-        tensor = torch.empty(about["shape"], dtype=self.kind(name))
         start, end = about["data_offsets"]
-        if tensor.nbytes != end - start:
+        if prod(about["shape"]) * self.kind(name).itemsize != end - start:
             raise ValueError(f"tensor {name!r} has another size than its shape")
+        tensor = torch.empty(about["shape"], dtype=self.kind(name))
         self.read_into(file, name, 0, tensor)
         return tensor
 
