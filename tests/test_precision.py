@@ -10,7 +10,7 @@ from understudy.precision import exact, exact_dtype
 
 ON_THE_CPU = {  # files whose tensors of float64 are on the CPU
     "precision.py",
-    "training/checkpoints.py",  # a name of the format
+    "training/tensor_file.py",  # a name of the format
     "training/preflight/teacher.py",  # places of samples
     "models/preprocessing.py",
     "data/parts.py",

@@ -73,6 +73,14 @@ def in_pass(network: nn.Module, work: Callable[[], T]) -> T:
     return cast(T, getattr(network, _PASS)(work))
 
 
+def of_rows(rows: Tensor, shape: torch.Size, device: torch.device) -> Tensor:
+    """A tensor of a network that is ``sharded`` on a device; ``rows`` are this rank's part of it."""
+    from torch.distributed.tensor import DTensor, Shard
+
+    mesh, stride = _mesh(device.type, dist.get_world_size()), torch.empty(shape, device="meta").stride()
+    return DTensor.from_local(rows.to(device), mesh, (Shard(0),), run_check=False, shape=shape, stride=stride)
+
+
 @cache
 def _mesh(kind: str, world: int) -> DeviceMesh:
     return init_device_mesh(kind, (world,))

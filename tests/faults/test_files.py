@@ -20,7 +20,7 @@ from understudy.report import write_report
 from understudy.report.reading import read_result
 from understudy.runs.folder import RunFolder
 from understudy.shipping.card import write_card
-from understudy.training import checkpoints
+from understudy.training import tensor_file
 from understudy.training.callbacks import Callback
 from understudy.training.metrics import Log
 from understudy.training.records import Epoch
@@ -247,7 +247,7 @@ def test_a_broken_student_is_told_everywhere_and_shipped_only_where_it_is_asked_
 
 def test_a_checkpoint_is_written_from_the_tensors_themselves_one_at_a_time():
     tensors = {name: torch.randn(1000) for name in "abc"}
-    pieces = list(checkpoints._file(tensors, {}))[2:-1]
+    pieces = list(tensor_file.pieces(tensors, {}))[2:-1]
     for tensor, piece in zip(tensors.values(), pieces, strict=True):
         assert isinstance(piece, memoryview)
         assert torch.frombuffer(piece, dtype=torch.float32).data_ptr() == tensor.data_ptr()  # no copy is made

@@ -5,7 +5,10 @@ import os
 import queue
 import re
 import signal
+import threading
+from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -36,6 +39,7 @@ from understudy.plans.training import Builders, Measurement
 from understudy.ranks import ranks, whole_tensor
 from understudy.tasks import Classification
 from understudy.terms import AT, CAN, CE, CRD, KD, SP, CRDBatch, Hint, LogitsL1, RKDDistance
+from understudy.training import checkpoints, saving
 from understudy.training.callbacks import Callback
 from understudy.training.evaluate import Measured
 from understudy.training.filling import Filled, fill
@@ -495,7 +499,7 @@ SHARDED: dict[str, dict[str, Any]] = {  # terms or a method, and what differs in
 }
 
 
-def sharded_training(name: str, **settings: Any) -> Training:
+def sharded_training(name: str, folder: str | None = None, **settings: Any) -> Training:
     row = SHARDED[name]
     teacher, _ = networks()
     student, data = plain_student(), from_tensors(samples(), validation=20)
@@ -506,7 +510,8 @@ def sharded_training(name: str, **settings: Any) -> Training:
     else:
         stages = stages_of(row["method"], config, row["keys"], student, teacher, data)
     arithmetic = Settings(device="cpu", threads=1, **(row.get("settings", {}) | settings))
-    return Training(student, [teacher], stages, data, settings=arithmetic)
+    kept = Path(folder) if folder else None
+    return Training(student, [teacher], stages, data, settings=arithmetic, checkpoint_folder=kept, every=0.0)
 
 
 def sharded_student(rank: int, name: str, settings: dict[str, Any]) -> tuple[dict[str, Tensor], list[dict[str, float]]]:
@@ -514,6 +519,35 @@ def sharded_student(rank: int, name: str, settings: dict[str, Any]) -> tuple[dic
     training = sharded_training(name, **settings)
     record = training.run()
     return dict(training.whole.state_dict()), [dict(end.validation or {}) for end in record.stages]
+
+
+def in_parts(rank: int, name: str, folder: str, fails: str) -> tuple[dict[str, Tensor], set[str]] | str:
+    """The weights of a sharded student, and the threads that wrote its checkpoints; or what is said of an error.
+
+    After some checkpoints, one rank's disk is full: the second's for "write_part", the first's for "complete".
+    """
+    threads, left = set[str](), [5]
+
+    def counted(place: str, write: Callable[..., object]) -> Callable[..., object]:
+        def writing(*args: Any) -> object:
+            threads.add(threading.current_thread().name)
+            left[0] -= place == fails and rank == {"write_part": 1, "complete": 0}[fails]
+            if left[0] == 0:
+                raise UserError(f"{place}: no space")
+            return write(*args)
+
+        return writing
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(saving, "BESIDE", 0)
+        for place in ("write_part", "complete"):
+            patch.setattr(checkpoints, place, counted(place, getattr(checkpoints, place)))
+        training = sharded_training(name, folder, parallel="fsdp")
+        try:
+            training.run()
+        except UserError as error:
+            return str(error)
+    return dict(training.whole.state_dict()), threads
 
 
 def gone_on(rank: int, out: str, settings: dict[str, Any]) -> dict[str, Tensor] | str:

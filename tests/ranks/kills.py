@@ -2,6 +2,7 @@
 
     python -m tests.ranks.kills --kills 60 --out results/ranks.md
     python -m tests.ranks.kills --kills 20 --counts kills.json  # in pieces: then --kills 40, then --kills 60
+    python -m tests.ranks.kills --kills 12 --parallel fsdp --out sharded.md  # the students sharded, saved in parts
 
 Each run trains FitNets (two stages), CAN (an adversary) and CRD (a memory) on the demo's images. One rank, chosen at
 random, is killed at a random moment of each of these stages. Where the agent starts the ranks again, and where the same
@@ -31,7 +32,7 @@ from safetensors.torch import load_file
 
 from tests.ranks.launch import Launcher, preload
 from understudy.files import sha256
-from understudy.training import checkpoints
+from understudy.training import checkpoints, saving
 
 RECIPE = """
 seeds = [0]
@@ -84,9 +85,9 @@ class Counted:
 class Runs:
     """Runs of the recipe in one folder, and the students of those that were not killed."""
 
-    def __init__(self, folder: Path, seed: int):
+    def __init__(self, folder: Path, seed: int, parallel: str):
         self.folder, self.random = folder, random.Random(seed)
-        (folder / "recipe.toml").write_text(RECIPE)
+        (folder / "recipe.toml").write_text(RECIPE.replace("[settings]", f'[settings]\nparallel = "{parallel}"'))
         self.whole = {world: self.unbroken(world) for world in WORLDS}
 
     def unbroken(self, world: int) -> dict[str, Path]:
@@ -336,13 +337,17 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("results/ranks.md"))
     parser.add_argument("--counts", type=Path, help="a file with what earlier pieces counted, to which this one adds")
+    parser.add_argument("--parallel", choices=["ddp", "fsdp"], default="ddp")
     chosen = parser.parse_args()
     command = f"python -m tests.ranks.kills --kills {chosen.kills} --seed {chosen.seed}"
+    if chosen.parallel == "fsdp":
+        command += " --parallel fsdp"
+        saving.BESIDE = 0  # in all processes, which are forked: each checkpoint is written by threads
     kinds = {world: f"{world} ranks, started again by torchrun's agent" for world in WORLDS[1:]}
     rows = {name: Counted() for name in (*kinds.values(), CHANGING)}
     preload()
     with tempfile.TemporaryDirectory() as name:
-        runs = Runs(Path(name), chosen.seed)
+        runs = Runs(Path(name), chosen.seed, chosen.parallel)
         command += " in pieces" if chosen.counts else ""
         one, *more = (runs.whole[world] for world in WORLDS)
         unbroken = max(distance(other[name], path) for other in more for name, path in one.items())

@@ -15,6 +15,7 @@ from understudy.config.train import TrainConfig
 from understudy.errors import UserError
 from understudy.objective.term import Expression
 from understudy.terms import BSS, CE, KD, Confidence, GradientAT, Rocket
+from understudy.training import checkpoints
 from understudy.training.shards import check_shards
 
 PAIR = "layer2 -> layer2"
@@ -46,6 +47,33 @@ def test_a_stopped_run_goes_on_on_any_number_of_processes_and_whole(both: Group,
     alone = cases.gone_on(0, str(tmp_path / "one"), FSDP)
     assert isinstance(alone, dict)
     assert distance(alone, whole) < 1e-4
+    both("distilled_with", str(tmp_path / "back"), 3, {})  # a whole file, which the parts then follow
+    back, _ = both("gone_on", str(tmp_path / "back"), FSDP)
+    assert distance(back, whole) < 1e-5
+
+
+def test_each_process_writes_its_part_beside_the_training_and_all_of_them_tell_an_error(both: Group, tmp_path: Path):
+    name = "kd, AdamW, an average of the weights"
+    whole, _ = both("sharded_student", name, FSDP)
+    (first, threads), (second, others) = both("in_parts", name, str(tmp_path / "whole"), "")
+    assert equal(first, whole[0])
+    assert equal(first, second)
+    assert others == {"checkpoint"}  # the first one completes them, which takes no time
+    assert threads == {"checkpoint", "MainThread"}
+    said = {
+        "write_part": ["process 1: write_part: no space", "write_part: no space"],
+        "complete": ["complete: no space", "complete: no space"],
+    }
+    for fails, texts in said.items():
+        folder = tmp_path / fails
+        assert both("in_parts", name, str(folder), fails) == texts
+        newest = checkpoints.newest(folder)
+        assert newest is not None
+        assert newest.path.stem == f"{300:012d}"  # the fifth was that after the fourth step
+        assert newest.warnings == []
+        (first, _), (second, _) = both("in_parts", name, str(folder), "")
+        assert equal(first, whole[0])
+        assert equal(first, second)
 
 
 REFUSED: dict[str, tuple[Expression, dict[str, Any], dict[str, Any], str]] = {  # terms, config, settings, what is said

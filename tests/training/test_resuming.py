@@ -190,7 +190,7 @@ def test_a_checkpoint_of_another_format_and_one_that_makes_no_sense_are_told_apa
     monkeypatch.setattr(checkpoints, "FORMAT", 99)
     path = checkpoints.write(tmp_path, 1, {"x": torch.ones(2)})
     monkeypatch.undo()
-    with pytest.raises(UserError, match="has format 99, and this version of Understudy goes on from format 2"):
+    with pytest.raises(UserError, match="has format 99, and this version of Understudy goes on from formats 2 and 3"):
         checkpoints.newest(tmp_path)
     body = path.read_bytes()[:-32].replace(b"[0, 8]", b"[0, 9]")
     path.write_bytes(body + hashlib.sha256(body).digest())

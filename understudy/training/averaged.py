@@ -123,25 +123,26 @@ class Agreement:
 
     def __init__(self, ranks: Ranks | None):
         self.ranks = ranks
-        self.stop = self.save = False
+        self.stop = self.save = self.written = False
 
-    def mean(self, values: Tensor, *, stop: bool, save: bool, reached: int = 0) -> Tensor:
+    def mean(self, values: Tensor, *, stop: bool, save: bool, reached: int = 0, has_part: bool = False) -> Tensor:
         """The values' means over all ranks. Any rank may ask to ``stop``; the first decides when to ``save``.
 
-        ``reached`` is a digest of which parameters had gradients, in 16 bits.
+        ``reached`` is a digest of which parameters had gradients, in 16 bits. A checkpoint in parts is ``written``
+        when every rank ``has_part``.
         """
         if self.ranks is None:
             self.stop, self.save = stop, save
             return values
-        said = stop, save and self.ranks.rank == 0, reached, reached * reached
+        said = stop, save and self.ranks.rank == 0, reached, reached * reached, has_part
         flags = torch.tensor(said, dtype=torch.float64)
         if values.device.type == "cpu":  # in one go
             total = self.ranks.summed(torch.cat([values.to(torch.float64), flags]))
             means, flags = total[: -len(said)] / self.ranks.world, total[-len(said) :]
         else:
             means, flags = self.ranks.mean(values), self.ranks.summed(flags)
-        stops, saves, total_reached, squares = flags.tolist()
-        self.stop, self.save = stops > 0, saves > 0
+        stops, saves, total_reached, squares, have_parts = flags.tolist()
+        self.stop, self.save, self.written = stops > 0, saves > 0, have_parts == self.ranks.world
         if squares * self.ranks.world != total_reached * total_reached:  # they are not all the same
             raise UserError(f"in the last step, some parameters had a gradient {UNEVEN}")
         return means

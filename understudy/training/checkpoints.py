@@ -1,57 +1,29 @@
 """Checkpoints: written under another name, synced and renamed, and checked by SHA-256. The last two are kept.
 
-A file is the bytes of a safetensors file followed by their SHA-256. It is written and read tensor by tensor, so that
-neither takes more memory than the state itself and one tensor. Tensors that are sharded over several ranks are gathered
-one after another, so that a file holds the same however many ranks there are.
+The state of a student that is sharded is written in parts, one file by each rank (``parts``). Its checkpoint is there
+when the first rank has written the file that names the parts with their SHA-256, after all of them.
 """
 
 import contextlib
-import hashlib
 import json
-import struct
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Protocol, TypedDict
+from typing import Protocol
 
-import torch
 from torch import Tensor
 
 from understudy import files
 from understudy.errors import UserError
-from understudy.files import Buffer, write_atomically
-from understudy.ranks import whole_tensor
+from understudy.files import write_atomically
+from understudy.training import parts
+from understudy.training.parts import Contents, Share
 from understudy.training.state import flatten, unflatten
+from understudy.training.tensor_file import UNREADABLE, DamagedError, Header, checked, pieces
 
-FORMAT = 2  # of the file; a checkpoint of another format is refused, since it cannot be resumed exactly
+FORMAT, IN_PARTS = 2, 3  # of the file; a checkpoint of another format is refused, since it cannot be resumed exactly
 KEPT = 2
-_DIGEST = hashlib.sha256().digest_size
-_BLOCK = 1 << 20  # bytes per read where only the digest is computed
-_KINDS = {
-    "F64": torch.float64,
-    "F32": torch.float32,
-    "F16": torch.float16,
-    "BF16": torch.bfloat16,
-    "I64": torch.int64,
-    "I32": torch.int32,
-    "I16": torch.int16,
-    "I8": torch.int8,
-    "U8": torch.uint8,
-    "BOOL": torch.bool,
-}
-_NAMES = {kind: name for name, kind in _KINDS.items()}
-
-
-class About(TypedDict):
-    """A tensor in the header of a safetensors file."""
-
-    dtype: str
-    shape: list[int]
-    data_offsets: tuple[int, int]
-
-
-class DamagedError(Exception):
-    """The content of a file has changed."""
+_SUFFIX = ".checkpoint"
 
 
 class Origin(Protocol):
@@ -89,109 +61,63 @@ def write(folder: Path, number: int, state: object) -> Path:
 
 def write_flat(folder: Path, number: int, structure: str, tensors: Mapping[str, Tensor]) -> Path:
     """The same of a state that is ``flat``."""
-    path = folder / f"{number:012d}.checkpoint"
-    write_atomically(path, _file(tensors, {"format": str(FORMAT), "state": structure}))
-    newest_first = _newest_first(folder)
-    kept = [other for other in newest_first if other <= path][:KEPT]
-    for other in newest_first:
-        if other not in kept:
-            with contextlib.suppress(OSError):  # the next checkpoint removes it
-                files.remove(other)
+    path = _path(folder, number)
+    write_atomically(path, pieces(tensors, {"format": str(FORMAT), "state": structure}))
+    _remove_others(path, 0)
     return path
 
 
-def take_part(state: object) -> None:
-    """The part of a rank that does not write: its shares of sharded tensors, in the order in which one rank writes."""
-    _, tensors = flat(state)
-    for name in _in_order(tensors):
-        whole_tensor(tensors[name])
+def write_part(folder: Path, number: int, rank: int, world: int, tensors: Mapping[str, Tensor]) -> str:
+    """Write a rank's part of a checkpoint, which is not there before ``complete``; the SHA-256 of the part."""
+    return parts.write(parts.path_of(_path(folder, number), rank, world), tensors)
 
 
-def read(path: Path) -> object:
-    """The state in a checkpoint; ``DamagedError`` if its content has changed."""
+def complete(folder: Path, number: int, structure: str, shapes: dict[str, list[int]], digests: Sequence[str]) -> Path:
+    """Add a checkpoint whose parts are written: the last thing of it, by the first rank."""
+    path, contents = _path(folder, number), Contents(list(digests), shapes)
+    for rank in range(len(digests)):
+        part = parts.path_of(path, rank, len(digests))
+        if not part.exists():
+            raise UserError(
+                f"process {rank} has written its part of a checkpoint, and {part} is not there for the first one: "
+                "choose an --out on a disk that all processes share"
+            )
+    metadata = {"format": str(IN_PARTS), "state": structure, "parts": contents.text()}
+    write_atomically(path, pieces({}, metadata))
+    _remove_others(path, len(digests))
+    return path
+
+
+def read(path: Path, share: Share | None = None) -> object:
+    """The state in a checkpoint; of one in parts a rank's ``share`` is enough for it.
+
+    Raises:
+        DamagedError: the content of a file of it has changed.
+    """
     with path.open("rb") as file:
-        _check_digest(file, path)
+        checked(file, path)
+        header = Header(file, path)
+        number = header.metadata.get("format")
+        if number not in (str(FORMAT), str(IN_PARTS)):
+            raise UserError(
+                f"{path} has format {number}, and this version of Understudy goes on from formats {FORMAT} and "
+                f"{IN_PARTS}: finish the run with the version that began it, or choose another --out"
+            )
         try:
-            metadata, tensors = _content(file, path)
-        except (KeyError, ValueError, TypeError, AttributeError, struct.error) as error:
+            tensors = {name: header.read(file, name) for name in header.tensors}
+            if number == str(IN_PARTS):
+                tensors |= parts.read(path, header.metadata["parts"], share)
+            return unflatten(json.loads(header.metadata["state"]), tensors)
+        except UNREADABLE as error:
             raise DamagedError(f"{path} cannot be read ({error!r})") from error
-    number = metadata.get("format")
-    if number != str(FORMAT):
-        raise UserError(
-            f"{path} has format {number}, and this version of Understudy goes on from format {FORMAT}: "
-            "finish the run with the version that began it, or choose another --out"
-        )
-    return unflatten(json.loads(metadata["state"]), tensors)
 
 
-def _content(file: BinaryIO, path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
-    file.seek(0)
-    (length,) = struct.unpack("<Q", file.read(8))
-    room = path.stat().st_size - _DIGEST - 8 - length
-    if room < 0:
-        raise ValueError("its header is longer than the file")
-    header = json.loads(file.read(length))
-    metadata = header.pop("__metadata__")
-    for name, about in header.items():
-        start, end = about["data_offsets"]
-        if not 0 <= start <= end <= room:
-            raise ValueError(f"tensor {name!r} lies outside the file")
-    return metadata, {name: _tensor(file, 8 + length, about) for name, about in header.items()}
-
-
-def _file(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> Iterator[Buffer]:
-    """The bytes of a safetensors file and their SHA-256, in pieces of one tensor each."""
-    header: dict[str, object] = {"__metadata__": metadata}
-    in_order = _in_order(tensors)
-    end = 0
-    for name in in_order:
-        tensor, start = tensors[name], end
-        end += tensor.numel() * tensor.element_size()
-        header[name] = {"dtype": _NAMES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [start, end]}
-    head = json.dumps(header).encode()
-    head += b" " * (-len(head) % 8)
-    digest = hashlib.sha256()
-    for piece in (struct.pack("<Q", len(head)), head):
-        digest.update(piece)
-        yield piece
-    for name in in_order:
-        numbers = whole_tensor(tensors[name]).to("cpu").contiguous().reshape(-1).view(torch.uint8).numpy().data
-        digest.update(numbers)
-        yield numbers
-    yield digest.digest()
-
-
-def _in_order(tensors: Mapping[str, Tensor]) -> list[str]:
-    """The largest elements first, so that each tensor is aligned."""
-    return sorted(tensors, key=lambda name: (-tensors[name].element_size(), name))
-
-
-def _check_digest(file: BinaryIO, path: Path) -> None:
-    left, digest = path.stat().st_size - _DIGEST, hashlib.sha256()
-    while left > 0 and (block := file.read(min(_BLOCK, left))):
-        digest.update(block)
-        left -= len(block)
-    if left != 0 or file.read() != digest.digest():
-        raise DamagedError(f"{path} is damaged (its checksum does not fit)")
-
-
-def _tensor(file: BinaryIO, base: int, about: About) -> Tensor:
-    start, end = about["data_offsets"]
-    kind = _KINDS[about["dtype"]]
-    content = bytearray(end - start)
-    file.seek(base + start)
-    if file.readinto(content) != len(content):  # type: ignore[attr-defined]
-        raise ValueError("the file has become shorter")
-    numbers = torch.frombuffer(content, dtype=kind) if content else torch.empty(0, dtype=kind)
-    return numbers.reshape(about["shape"])
-
-
-def newest(folder: Path) -> Newest | None:
+def newest(folder: Path, share: Share | None = None) -> Newest | None:
     """The newest complete checkpoint; a damaged one is skipped."""
     warnings: list[str] = []
     for path in _newest_first(folder):
         try:
-            return Newest(read(path), path, warnings)
+            return Newest(read(path, share), path, warnings)
         except (DamagedError, OSError) as error:
             warnings.append(f"{error}; falling back to the one before it")
     if warnings:
@@ -201,11 +127,31 @@ def newest(folder: Path) -> Newest | None:
 
 
 def clear(folder: Path) -> None:
-    for path in [*folder.glob("*.checkpoint"), *folder.glob(".*.part")]:
+    for path in [*folder.glob(f"*{_SUFFIX}"), *_parts(folder), *folder.glob(".*.part")]:
         with contextlib.suppress(OSError):  # the next run in the folder removes it
             files.remove(path)
     files.remove_folder(folder)
 
 
+def _path(folder: Path, number: int) -> Path:
+    return folder / f"{number:012d}{_SUFFIX}"
+
+
 def _newest_first(folder: Path) -> list[Path]:
-    return sorted(folder.glob("*.checkpoint"), reverse=True)
+    return sorted(folder.glob(f"*{_SUFFIX}"), reverse=True)
+
+
+def _parts(folder: Path) -> list[Path]:
+    return list(folder.glob(f"*{parts.SUFFIX}"))
+
+
+def _remove_others(path: Path, world: int) -> None:
+    """Remove all checkpoints but this one, which has so many parts, and the one before it, with parts of no other."""
+    newest_first = _newest_first(path.parent)
+    kept = [other for other in newest_first if other <= path][:KEPT]
+    left = {other.stem for other in kept if other != path}
+    own = {parts.path_of(path, rank, world) for rank in range(world)}
+    unused = [part for part in _parts(path.parent) if part not in own and part.name.partition(".")[0] not in left]
+    for other in [*(other for other in newest_first if other not in kept), *unused]:
+        with contextlib.suppress(OSError):  # the next checkpoint removes it
+            files.remove(other)

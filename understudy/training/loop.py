@@ -8,8 +8,8 @@ import math
 import signal
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from functools import cached_property
+from contextlib import contextmanager
+from functools import cached_property, partial
 from itertools import chain
 from pathlib import Path
 from typing import TypedDict, cast
@@ -26,7 +26,7 @@ from understudy.errors import FailedTrainingError, UserError
 from understudy.models.weights import restore
 from understudy.precision import exact_dtype
 from understudy.ranks import one_process, own_shard, ranks, sharded_like, whole_tensor
-from understudy.sharding import sharded
+from understudy.sharding import of_rows, sharded
 from understudy.tasks import LOSS
 from understudy.teacher.shared import SharedPasses
 from understudy.teacher.stand_in import StandIns
@@ -37,6 +37,7 @@ from understudy.training.evaluate import figures
 from understudy.training.interrupt import Stopped, StopRequest
 from understudy.training.memory import told_in_steps
 from understudy.training.metrics import Log
+from understudy.training.parts import Share
 from understudy.training.progress import Best, Progress
 from understudy.training.records import Epoch, Figures, StageEnd, TrainingRecord
 from understudy.training.saving import Saver
@@ -170,8 +171,8 @@ class Training:
                 yield from self._stage(resumed)
                 resumed = None
         except BaseException:
-            with suppress(Exception):  # the error at hand says more
-                self.finish_saving()
+            if self.saver is not None:
+                self.saver.abandon()  # the error at hand says more
             raise
         self.finish_saving()
         self._unshard()
@@ -203,12 +204,19 @@ class Training:
 
     def _newest(self) -> checkpoints.Newest | None:
         """The checkpoint to continue from; on several processes the one that rank 0 chooses."""
-        folder = self.checkpoint_folder
-        found = checkpoints.newest(folder) if folder is not None and self.first else None
+        folder, share = self.checkpoint_folder, self._share()
+        found = checkpoints.newest(folder, share) if folder is not None and self.first else None
         if self.ranks is None:
             return found
         path = self.ranks.from_first(found.path if found is not None and found.state is not None else None)
-        return found if self.first or path is None else checkpoints.Newest(checkpoints.read(path), path, [])
+        return found if self.first or path is None else checkpoints.Newest(checkpoints.read(path, share), path, [])
+
+    def _share(self) -> Share | None:
+        """What this rank reads of a checkpoint in parts, where the student is sharded."""
+        if self.ranks is None or self.student is self.whole:
+            return None
+        placed = partial(of_rows, device=self.settings.torch_device)
+        return Share(self.ranks.rank, self.ranks.world, placed)
 
     @property
     def total_steps(self) -> int:
@@ -315,7 +323,9 @@ class Training:
         loss, values = self.stage_state.losses(batch, epoch, shares=shares, figure=figure)
         due = self.ranks is not None and time.monotonic() - self.saved_at >= self.until_next_save
         reached = self.stage_state.reached & 0xFFFF
-        self.sums += self.agreement.mean(values, stop=bool(self.stop), save=due, reached=reached)
+        has_part = self.saver is not None and self.saver.has_part
+        stop = bool(self.stop)
+        self.sums += self.agreement.mean(values, stop=stop, save=due, reached=reached, has_part=has_part)
         if self.settings.torch_device.type == "cpu":
             self._check_finite(batch)
         self.stage_state.step(loss)
@@ -333,6 +343,8 @@ class Training:
         due = time.monotonic() - self.saved_at >= self.until_next_save
         if self.agreement.save if self.ranks else due:
             self.save()
+        elif self.agreement.written:
+            self.finish_saving()
 
     def save(self, *, wait: bool = False) -> None:
         """Save all that determines how the training continues, between two steps; ``wait`` until it is written."""
@@ -340,16 +352,16 @@ class Training:
             self._check_finite()
             if self.saver is not None:
                 self.saver.write(self.place.steps * 100 + self.place.stage, self._state(), wait=wait)
-            elif self.student is not self.whole:
-                checkpoints.take_part(self._state())
         self.saved_at = time.monotonic()
 
     @cached_property
     def saver(self) -> Saver | None:
-        """What writes the checkpoints, on the first rank."""
-        if self.checkpoint_folder is None or not self.first:
+        """What writes the checkpoints: on the first rank, and on all where the student is sharded."""
+        in_parts = self.ranks if self.student is not self.whole else None
+        if self.checkpoint_folder is None or not (self.first or in_parts):
             return None
-        return Saver(self.checkpoint_folder, self.every, shares_cores=self.settings.torch_device.type == "cpu")
+        shares_cores = self.settings.torch_device.type == "cpu"
+        return Saver(self.checkpoint_folder, self.every, shares_cores=shares_cores, ranks=in_parts)
 
     def finish_saving(self) -> None:
         """Wait for the checkpoint that is being written."""
