@@ -180,6 +180,36 @@ def test_a_classifier_that_is_given_something_else_is_named():
     assert PROPOSALS["pooled"](ViT(4, 4), ResNet(2), IMAGES) == "head:input -> head:input"
 
 
+class TokensAndToken(nn.Module):
+    """A stage of timm's PiT: it is given a map and a class token, and answers with both."""
+
+    def __init__(self, inputs, width):
+        super().__init__()
+        self.pool = nn.Conv2d(inputs, width, 2, 2)
+        self.token = nn.Linear(inputs, width)
+        self.blocks = nn.Sequential(nn.Linear(width, width), nn.Linear(width, width))
+
+    def forward(self, both):
+        x, token = self.pool(both[0]), self.token(both[1])
+        tokens = self.blocks(torch.cat([token[:, None], x.flatten(2).transpose(1, 2)], 1))
+        return tokens[:, 1:].transpose(1, 2).reshape(x.shape), tokens[:, 0]
+
+
+class PiT(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.stages = nn.Sequential(TokensAndToken(3, 8), TokensAndToken(8, 16))
+        self.head = nn.Linear(16, 4)
+
+    def forward(self, x):
+        return self.head(self.stages((x, x.mean((2, 3))))[1])
+
+
+def test_stages_that_answer_with_several_tensors_are_read_inside():
+    assert [t.path for t in stages(trace(PiT(), IMAGES))] == ["stages.0.blocks", "stages.1.blocks"]
+    assert str(last_map(PiT(), IMAGES)) == "stages.1.blocks:grid"
+
+
 class Enlarged(nn.Module):
     """A segmenter whose answer is on the grid of the image, as torchvision's."""
 

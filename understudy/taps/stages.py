@@ -246,7 +246,7 @@ def _only_step(around: Traced, tap: Traced, taps: Sequence[Traced]) -> bool:
 
 
 def _around(tap: Traced, called: Mapping[str, Traced]) -> list[Traced]:
-    """The modules that a tap lies in, other than plain lists of modules."""
+    """The modules that a tap lies in, other than plain lists of modules and those that answer with several tensors."""
     names = tap.path.split(".")
     outer = [called.get(".".join(names[:n])) for n in range(1, len(names))]
-    return [module for module in outer if module is not None and module.type != "Sequential"]
+    return [module for module in outer if module is not None and module.type != "Sequential" and module.shape]
