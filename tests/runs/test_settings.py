@@ -1,5 +1,8 @@
 """Settings of a run: written, by rule or plain; the run records what it used, and keeps it when it goes on."""
 
+import os
+import platform
+
 import pytest
 import torch
 
@@ -99,3 +102,12 @@ def test_python_follows_the_rule_by_default_and_plain_settings_stay_plain(small,
     understudy.distill(*small.networks(), small.data(), settings=Settings(), out=tmp_path / "plain", **options)
     assert 'precision = "bfloat16"' in (tmp_path / "rule/recipe.toml").read_text()
     assert 'precision = "float32"' in (tmp_path / "plain/recipe.toml").read_text()
+
+
+def test_freed_memory_is_kept_unless_malloc_is_set_by_hand(monkeypatch):
+    for name in [name for name in os.environ if name.startswith(("MALLOC_", "GLIBC_TUNABLES"))]:
+        monkeypatch.delenv(name)
+    keep = hardware.keep_freed_memory.__wrapped__  # not the answer of before
+    assert keep() == (platform.libc_ver()[0] == "glibc")
+    monkeypatch.setenv("MALLOC_ARENA_MAX", "2")
+    assert not keep()

@@ -1,8 +1,11 @@
 """What this machine has and can do: cores, native bfloat16, how far it rounds, and how long a call takes."""
 
+import ctypes
 import os
+import sys
 import time
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -11,6 +14,8 @@ from torch import Tensor
 _QUOTA = Path("/sys/fs/cgroup/cpu.max")  # of a container: so many microseconds of computing in each period
 _CPU_BFLOAT16 = ("avx512_bf16", "amx_bf16", "bf16", "arm_bf16", "sve_bf16")  # as ``torch.cpu.get_capabilities`` has it
 _AMPERE = 8  # the first CUDA compute capability with bfloat16 units
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # as glibc's malloc.h numbers them
+_KEPT = 1 << 30
 _ROUNDING = {"float32": 1e-4, "float16": 5e-3, "bfloat16": 3e-2}
 
 
@@ -37,6 +42,22 @@ def threads_each(workers: int = 1) -> int:
     1
     """
     return max(1, min(torch.get_num_threads(), cores() // workers))
+
+
+@cache
+def keep_freed_memory() -> bool:
+    """Let the C library keep freed memory, up to 1 GiB, for the next step instead of getting it from the system anew.
+
+    A step frees what it has allocated, and memory from the system is cleared page by page. Once for a process, and
+    only with glibc; where the user has set malloc by its environment variables, nothing is changed.
+
+    >>> keep_freed_memory() == keep_freed_memory()
+    True
+    """
+    if sys.platform != "linux" or any(name.startswith(("MALLOC_", "GLIBC_TUNABLES")) for name in os.environ):
+        return False
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # other C libraries have none
+    return mallopt is not None and all(mallopt(which, _KEPT) == 1 for which in (_TRIM_THRESHOLD, _MMAP_THRESHOLD))
 
 
 def computes_in_bfloat16(device: torch.device) -> bool:

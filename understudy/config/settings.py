@@ -156,6 +156,8 @@ class Settings:
     def in_force(self) -> Iterator[None]:
         """Threads and the choice of algorithms, set for a while: a resumed run must repeat an unbroken one."""
         threads = torch.get_num_threads()
+        if self.torch_device.type == "cpu":
+            hardware.keep_freed_memory()
         if self.threads:
             torch.set_num_threads(self.threads)
         try:
