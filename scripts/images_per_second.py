@@ -14,6 +14,7 @@ import io
 import os
 import random
 import statistics
+import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -29,9 +30,11 @@ from torchvision.datasets import ImageFolder
 from torchvision.io import decode_jpeg
 
 from understudy.data import Augmentation, Crop, Data, load
-from understudy.data.images import SHORT_SIDE, as_pixels, decoded
+from understudy.data.images import SHORT_SIDE, decoded
+from understudy.data.pixels import Decoder, as_pixels
 from understudy.files import write_atomically
 from understudy.measure.machine import machine, versions
+from understudy.models import Normalized
 
 SETS = {"photographs": ((500, 375), (375, 500), (500, 333), (640, 480)), "camera": ((4000, 3000),)}
 ABOUT = {"photographs": "about 500 x 375 pixels, as ImageNet's", "camera": "4,000 x 3,000 pixels, as a camera's"}
@@ -65,12 +68,18 @@ def torchvision(folder: Path, options: argparse.Namespace, *, train: bool) -> Pa
     return lambda number: (images for images, _ in loader)
 
 
-def understudy(folder: Path, options: argparse.Namespace, *, train: bool, cache: float | None = None) -> Pass:
-    data = load(
-        "folder", folder, size=options.size, resize=options.resize, workers=options.workers, validation=0, cache=cache
-    )
-    mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (MEAN, STD))
-    return lambda number: ((x - mean) / std for x in (_epoch if train else _in_order)(data, options.batch, number))
+def understudy(
+    folder: Path,
+    options: argparse.Namespace,
+    *,
+    train: bool,
+    cache: float | None = None,
+    decoder: Decoder = "pillow",
+) -> Pass:
+    settings = {"size": options.size, "resize": options.resize, "cache": cache, "decoder": decoder}
+    data = load("folder", folder, workers=options.workers, validation=0, **settings)
+    network = Normalized(torch.nn.Identity(), MEAN, STD)  # as every network of a run gets its images
+    return lambda number: (network(x) for x in (_epoch if train else _in_order)(data, options.batch, number))
 
 
 def _epoch(data: Data, batch: int, number: int) -> Iterator[Tensor]:
@@ -102,7 +111,7 @@ def measured(variants: dict[str, Pass], images: int, rounds: int) -> list[str]:
 
 
 def decoders(folder: Path, options: argparse.Namespace) -> dict[str, Pass]:
-    """One process that decodes and does nothing else; the last two give the sample, the others the whole image."""
+    """One process that decodes and does nothing else; the last ones give the sample, the others the whole image."""
     paths = sorted(folder.rglob("*.jpg"))
 
     def each(decode: Callable[[Path], Tensor]) -> Pass:
@@ -115,6 +124,9 @@ def decoders(folder: Path, options: argparse.Namespace) -> dict[str, Pass]:
             lambda path: decode_jpeg(torch.frombuffer(bytearray(path.read_bytes()), dtype=torch.uint8))
         ),
         "understudy, sample": each(lambda path: decoded(path, shape, SHORT_SIDE, options.resize)),
+        "understudy, sample by simplejpeg": each(
+            lambda path: decoded(path, shape, SHORT_SIDE, options.resize, "simplejpeg")
+        ),
     }
     try:
         from turbojpeg import TurboJPEG
@@ -134,7 +146,9 @@ def section(name: str, folder: Path, options: argparse.Namespace) -> Iterator[st
         variants = {
             "torchvision": torchvision(folder, options, train=train),
             "understudy": understudy(folder, options, train=train),
+            "understudy, `simplejpeg`": understudy(folder, options, train=train, decoder="simplejpeg"),
             "understudy, `cache`": understudy(folder, options, train=train, cache=100),
+            "understudy, both": understudy(folder, options, train=train, cache=100, decoder="simplejpeg"),
         }
         yield from ["", f"{title}.", "", *measured(variants, images, options.rounds)]
     yield from ["", "Decoding alone, in one process.", "", *measured(decoders(folder, options), images, options.rounds)]
@@ -153,9 +167,12 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("results/images.md"))
     options = parser.parse_args()
     about = machine() | versions() | {"torchvision": torchvision_version, "libjpeg": features.version("jpg") or "?"}
+    about["commit"] = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True
+    ).stdout.strip()
     page = ["# Images per second", "", f"Made by `python scripts/images_per_second.py`. {_listed(about)}."]
     page += ["", f"Samples of {options.size} pixels, batches of {options.batch} (of a camera's "]
-    page[-1] += f"{options.batch // 8}), {options.workers} worker processes."
+    page[-1] += f"{options.batch // 8}), {options.workers} worker processes; medians of {options.rounds} rounds."
     with tempfile.TemporaryDirectory() as scratch:
         os.environ["XDG_CACHE_HOME"] = str(Path(scratch) / "cache")
         for name in options.only:

@@ -93,6 +93,7 @@ def create_model(name, pretrained=False, **settings):
             torch.manual_seed(int(100 * WEIGHTS[_full(name)]))
             for parameter in network.parameters():
                 nn.init.normal_(parameter, std=0.3)
+        network.bn1.running_mean.fill_(0.1)
     return network
 '''
 

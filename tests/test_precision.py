@@ -29,7 +29,6 @@ ON_THE_CPU = {  # files whose tensors of float64 are on the CPU
     "tasks/average_precision.py",  # NumPy
     "tasks/centre_precision.py",  # NumPy
     "tasks/detected.py",  # NumPy
-    "tasks/detection3d.py",  # NumPy
 }
 
 

@@ -180,6 +180,31 @@ def test_a_classifier_that_is_given_something_else_is_named():
     assert PROPOSALS["pooled"](ViT(4, 4), ResNet(2), IMAGES) == "head:input -> head:input"
 
 
+class Enlarged(nn.Module):
+    """A segmenter whose answer is on the grid of the image, as torchvision's."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+
+    def forward(self, images):
+        scores = self.network(images)
+        return {"out": nn.functional.interpolate(scores, images.shape[2:], mode="bilinear", align_corners=False)}
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("around", [nn.Sequential, Enlarged])
+def test_a_map_of_class_scores_is_no_hidden_map(around, stride):
+    student, teacher = around(build("unet", width=4, depth=2, stride=stride)), build("unet", width=8, depth=2)
+    name = "network" if around is Enlarged else "0"
+    assert str(last_map(student, IMAGES)) == f"{name}.up.{2 - stride}"
+    assert classifier(trace(student, IMAGES)).path == f"{name}.head"
+    maps = PROPOSALS["maps"](teacher, student, IMAGES)
+    assert maps == f"up.1 -> {name}.up.{2 - stride}"
+    scores = Objective(CWD(f"head -> {name}.head"), student=student, teacher=teacher, example=IMAGES)
+    assert not list(scores.owned.parameters())  # channel by channel: each map stands for one class in both networks
+
+
 class Distilled(nn.Module):
     """A network of two heads, called as a library calls them."""
 

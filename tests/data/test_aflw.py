@@ -44,6 +44,7 @@ def test_aflw_is_read_in_its_upstream_form(aflw):
     assert data.shape == (3, 16, 16)
     assert data.facts["faces"] == 36
     assert data.facts["faces outside of their images, left out"] == 12
+    assert data.facts["faces without a rectangle, left out"] == 0
     count = 0
     for part in (data.train, data.validation, data.test):
         samples, faces = part.source.samples[part.ids], part.targets.flatten().bool()
@@ -80,7 +81,11 @@ def test_other_patches_come_from_a_folder(aflw):
         (lambda root: edit(root, "DELETE FROM FaceRect"), "names no face"),
         (lambda root: edit(root, "UPDATE FaceImages SET filepath = '../x.png'"), "is outside"),
         (lambda root: edit(root, "UPDATE FaceImages SET width = 'x'"), "not in the form of AFLW"),
-        (lambda root: edit(root, "UPDATE FaceImages SET width = 300"), "is not as large as the database says"),
+        (
+            lambda root: edit(root, "UPDATE FaceImages SET width = 300"),
+            "has 100 x 80 pixels, .* says 300 x 80",
+        ),
+        (lambda root: edit(root, "UPDATE FaceImages SET height = 79"), "has 100 x 80 pixels, and the database says"),
         (lambda root: (root / "aflw/data/flickr/0/image00002.png").unlink(), "image00002.png"),
     ],
 )
@@ -88,6 +93,14 @@ def test_what_is_wrong_with_aflws_files_is_told(change, message, aflw):
     change(aflw)
     with pytest.raises(UserError, match=message):
         _ = load("aflw", aflw).test
+
+
+def test_faces_without_a_rectangle_are_counted(aflw):
+    edit(aflw, "DELETE FROM FaceRect WHERE face_id < 2")
+    assert load("aflw", aflw).facts["faces without a rectangle, left out"] == 2
+    edit(aflw, "DELETE FROM FaceImages WHERE image_id = 7")
+    with pytest.warns(UserWarning, match="2 faces are left out, whose images the table FaceImages does not have"):
+        load("aflw", aflw)
 
 
 def edit(root, words):

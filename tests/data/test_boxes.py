@@ -168,7 +168,7 @@ def test_the_recipe_of_penn_fudans_boxes_passes_the_check(penn_fudan):
     text = (RECIPES / "detect_pennfudan.toml").read_text(encoding="utf-8")
     theirs = """\
 settings = { backbone = "timm:tf_efficientnet_lite0", keep_statistics = true, levels = 2 }
-weights = "lite0.safetensors"
+weights = "efficientnet-lite0-57934424.pth"
 """
     assert theirs in text
     text = text.replace(theirs, "settings = { width = 8, levels = 2 }\n")

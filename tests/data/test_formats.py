@@ -199,6 +199,22 @@ def test_the_validation_part_of_numpy_files(tmp_path):
         load("numpy", arrays(alone.parent, **{**parts, "x_val": X[:3], "x_test": X, "y_test": Y})[1])
 
 
+@pytest.mark.parametrize("unread", ["x_valid", "y_val", "y_tests"])
+def test_arrays_under_other_names_are_warned_of(unread, tmp_path):
+    for root in arrays(tmp_path, x_train=X, y_train=Y, x_test=X, y_test=Y, **{unread: Y}):
+        with pytest.warns(UserWarning, match=rf"'{unread}': not read, since parts are called x_train, x_val"):
+            load("numpy", root)
+
+
+@pytest.mark.parametrize(("name", "write"), [("folder", folder), ("webdataset", shards), ("parquet", parquet)])
+def test_parts_under_other_names_are_warned_of(name, write, tmp_path):
+    root = write(tmp_path)
+    for path in [path for path in root.iterdir() if path.name.startswith("test")]:
+        path.rename(path.with_name(path.name.replace("test", "dev")))
+    with pytest.warns(UserWarning, match=r"'dev.*: not read, since parts are called train, val"):
+        assert load(name, root, workers=0, validation=0).test is None
+
+
 def test_a_few_rows_that_are_no_distributions_make_no_regression(tmp_path):
     rows = PROBABILITIES.copy()
     rows[7] *= 2

@@ -89,6 +89,19 @@ def test_each_subset_is_read_in_its_form(glue, tmp_path, name):
     assert '"' in task.vocabulary  # quotes are text
 
 
+def test_sentences_that_lose_their_ends_are_counted(glue, tmp_path):
+    glue("sst2")
+    whole = data.load("glue", tmp_path, subset="sst2", length=6, least=1)  # as many tokens as the longest text has
+    assert len(whole.test) == 6
+    short = data.load("glue", tmp_path, subset="sst2", length=5, least=1, token_tables={"long": {"length": 9}})
+    with pytest.warns(
+        UserWarning, match=r"dev\.tsv: 2 of 6 texts have more than 5 tokens, and their ends are left out"
+    ):
+        assert len(short.test) == 6
+    assert short.facts["texts cut off"] == 4
+    assert "texts cut off" not in whole.facts
+
+
 def test_mismatched_genres_and_broken_lines(glue, tmp_path):
     folder = glue("mnli")
     (folder / "dev_mismatched.tsv").unlink()

@@ -51,9 +51,10 @@ def views(data, batch=2, augmentation=CROP, number=5):
     return {int(one): x for batch in batches for one, x in zip(batch.ids, batch.inputs, strict=True)}
 
 
+@pytest.mark.parametrize("decoder", ["pillow", "simplejpeg"])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_random_crops_are_cut_out_of_the_files(photos, channels):
-    data = opened(photos, resize=20, channels=channels)
+def test_random_crops_are_cut_out_of_the_files(photos, channels, decoder):
+    data = opened(photos, resize=20, channels=channels, decoder=decoder)
     seen = views(data)
     for number, path in enumerate(data.train.source.dataset.files):
         image = Image.open(path).convert("L" if channels == 1 else "RGB")
@@ -129,6 +130,10 @@ def test_another_image_or_form_is_another_cache(photos, tmp_path):
     Image.new("RGB", (30, 30)).save(photos / "cat" / "0.png")
     data = opened(photos, cache=1)
     assert len(list((tmp_path / "cache" / "understudy" / "images").iterdir())) == 3
+    both = opened(photos, cache=1, resize=20), opened(photos, cache=1, resize=20, decoder="simplejpeg")
+    assert len(list((tmp_path / "cache" / "understudy" / "images").iterdir())) == 5
+    first, second = (views(one) for one in both)
+    assert all((first[number] - second[number]).abs().mean() < 0.01 for number in first)
     assert int(data.train.source.samples[0].max()) == 0
 
 

@@ -13,7 +13,7 @@ from tests.data.test_boxes import RECIPES
 from tests.tasks.scenes import points_on
 from understudy.cli._app import app
 from understudy.data import load
-from understudy.data.sets.nuscenes import CLASSES, VALIDATION, _numbers
+from understudy.data.sets.nuscenes import CLASSES, NUMBERS, VALIDATION, _numbers
 from understudy.errors import UserError
 
 SCENES = ("scene-0061", "scene-0553", "scene-0655", "scene-0103")  # the last one is of mini_val
@@ -37,6 +37,7 @@ def place(token, translation, angle, **more):
 def write(root, version="v1.0-mini", scenes=SCENES, samples=3):
     """Tables and clouds: a vehicle that drives along x at 4 m/s, and objects that stand still beside it."""
     names = ["vehicle.car", "human.pedestrian.adult", "vehicle.bicycle", "static_object.bicycle_rack", "animal"]
+    names += sorted(NUMBERS.keys() - set(names))
     tables = {
         "category": [{"token": f"c{number}", "name": name} for number, name in enumerate(names)],
         "calibrated_sensor": [place("lidar", (0.9, 0.0, 1.8), -math.pi / 2)],
@@ -129,6 +130,8 @@ def test_nuscenes_is_read_in_its_upstream_form(tmp_path):
     assert points[..., 3].max() <= 1
     assert not data.problems()
     assert len(list(_numbers(VALIDATION))) == 150
+    write(tmp_path / "one", scenes=SCENES[2:])
+    assert load("nuscenes", tmp_path / "one", side=40, points=64).validation is None  # no scene is divided
 
 
 def test_earlier_sweeps_are_moved_to_the_frame_of_the_last(tmp_path):
@@ -154,10 +157,27 @@ def test_earlier_sweeps_are_moved_to_the_frame_of_the_last(tmp_path):
         (lambda root: (root / "v1.0-mini/ego_pose.json").write_text("[]"), "no row or entry 'scene-0061/0/samples'"),
         (lambda root: edit(root, "sample_annotation", size=3), "is no list of numbers"),
         (lambda root: edit(root, "sample_data", filename="../LIDAR_TOP/x.pcd.bin"), "is outside"),
+        (lambda root: edit(root, "sample_annotation", translation=[0, 0, math.nan]), "are not finite numbers"),
+        (lambda root: edit(root, "sample_annotation", rotation=[0, 0, 0, 0]), "is no quaternion of length 1"),
+        (lambda root: edit(root, "sample_annotation", rotation=[0.0, 0.0, 0.8, 0.6]), "a quaternion w, x, y, z"),
+        (lambda root: edit(root, "ego_pose", rotation=[0.0, 0.0, 0.8, 0.6]), "a quaternion w, x, y, z"),
+        (lambda root: shorten(root, "sample", 1), "sample_annotation.json has rows of 'scene-0061/0'"),
+        (lambda root: shorten(root, "scene", 1), "sample.json has rows of 'scene-0061'"),
+        (lambda root: edit(root, "sample", scene_token="scene-0061"), "has no row of the scene 'scene-0103'"),
+        (lambda root: (root / "v1.0-mini/sample_annotation.json").write_text("[]"), "have no box of any class"),
+        (lambda root: edit(root, "sample_annotation", num_lidar_pts=0), "have no box of any class"),
         (lambda root: (root / "samples/LIDAR_TOP/scene-0061-1.pcd.bin").unlink(), "scene-0061-1.pcd.bin"),
         (
             lambda root: (root / "samples/LIDAR_TOP/scene-0061-1.pcd.bin").write_bytes(b"1234"),
             "no points of 5 numbers each",
+        ),
+        (
+            lambda root: (root / "samples/LIDAR_TOP/scene-0061-1.pcd.bin").write_bytes(b""),
+            "0 bytes are no points",
+        ),
+        (
+            lambda root: np.full(10, np.nan, np.float32).tofile(root / "samples/LIDAR_TOP/scene-0061-1.pcd.bin"),
+            "numbers that are not finite",
         ),
     ],
 )
@@ -171,6 +191,20 @@ def test_what_is_wrong_with_nuscenes_files_is_told(change, message, tmp_path):
 def edit(root, table, **changes):
     path = root / f"v1.0-mini/{table}.json"
     path.write_text(json.dumps([{**row, **changes} for row in json.loads(path.read_text())]))
+
+
+def shorten(root, table, count):
+    """The table without its first rows."""
+    path = root / f"v1.0-mini/{table}.json"
+    path.write_text(json.dumps(json.loads(path.read_text())[count:]))
+
+
+def test_a_category_of_another_name_is_warned_of(tmp_path):
+    write(tmp_path)
+    path = tmp_path / "v1.0-mini/category.json"
+    path.write_text(path.read_text().replace("vehicle.bus.rigid", "vehicle.bus.stiff"))
+    with pytest.warns(UserWarning, match=r"category.json names no vehicle.bus.rigid: no such object is learned"):
+        load("nuscenes", tmp_path)
 
 
 def test_the_recipe_for_nuscenes_passes_the_check(tmp_path):

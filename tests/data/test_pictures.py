@@ -1,6 +1,7 @@
 """Pictures of any size and mode become what a network takes, as a person sees them."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from tests.data import like_torchvision
 from understudy.data import images, load
 from understudy.data.images import decoded, fitted
 from understudy.data.pictures import Form, PictureSettings
+from understudy.errors import UserError
 from understudy.models.description import parsed
 from understudy.models.student import describe
 
@@ -58,18 +60,20 @@ def test_sixteen_bits_keep_their_greys(tmp_path):
     assert decoded(tmp_path / "deep.png", (1, 2, 2)).flatten().tolist() == [0, 64, 128, 255]
 
 
+@pytest.mark.parametrize("decoder", ["pillow", "simplejpeg"])
 @pytest.mark.parametrize("loader", ["upright", "torchvision"])
-def test_images_of_every_kind_as_torchvision_reads_them(tmp_path, loader):
+def test_images_of_every_kind_as_torchvision_reads_them(tmp_path, loader, decoder):
     """Equal pixels; images that a person sees otherwise are those of torchvision only if it is asked for."""
     expected = json.loads(like_torchvision.STORED.read_text())
-    form = Form.of(PictureSettings(resize=like_torchvision.RESIZE, loader=loader), like_torchvision.SIZE)
+    settings = PictureSettings(resize=like_torchvision.RESIZE, loader=loader, decoder=decoder)
+    form = Form.of(settings, like_torchvision.SIZE)
     for path in like_torchvision.write(tmp_path):
-        pixels = decoded(path, form.shape, form.rule, form.resize).int()
+        pixels = decoded(path, form.shape, form.rule, form.resize, form.decoder).int()
         error = (pixels - torch.tensor(expected[path.name])).abs().max()
         if loader == "upright" and path.name in like_torchvision.SEEN_OTHERWISE:
             assert error > 8, path.name
         else:  # decoders of JPEG differ in their last bit
-            assert error <= (3 if path.suffix == ".jpg" else 0), path.name
+            assert error <= (3 if path.suffix == ".jpg" else decoder == "simplejpeg"), path.name
 
 
 def photo(path, width, height, **options):
@@ -96,18 +100,55 @@ def test_a_large_jpeg_is_decoded_smaller(tmp_path, monkeypatch, orientation, rul
     assert fitted(path, (3, 32, 32), rule, resize)[1].scale[0] < 0.1
 
 
-def test_a_rule_with_a_short_side_is_in_the_students_description(tmp_path):
+@pytest.mark.parametrize("size", [(50, 70), (821, 542), (33, 400)])
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+@pytest.mark.parametrize(("rule", "resize"), [(images.RULE, None), (images.LETTERBOX, None), (images.SHORT_SIDE, 40)])
+def test_simplejpeg_gives_the_samples_of_pillow(tmp_path, monkeypatch, size, mode, rule, resize):
+    path = photo(tmp_path / "photo.jpg", *size)
+    Image.open(path).convert(mode).save(path, quality=95)
+    shape = 1 if mode == "L" else 3, 32, 32
+    expected = decoded(path, shape, rule, resize)
+    grey_as_rgb = decoded(path, (3, 32, 32), rule, resize)
+    monkeypatch.setattr(JpegImageFile, "load", lambda file: pytest.fail("decoded by Pillow"))
+    error = (decoded(path, shape, rule, resize, "simplejpeg").int() - expected.int()).abs().float()
+    assert error.max() <= 1
+    assert error.mean() < 0.1
+    assert decoded(path, (3, 32, 32), rule, resize, "simplejpeg").shape == grey_as_rgb.shape
+
+
+def test_what_simplejpeg_does_not_decode_is_left_to_pillow(tmp_path):
+    path = photo(tmp_path / "photo.jpg", 90, 60)
+    Image.open(path).convert("CMYK").save(tmp_path / "ink.jpg")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    photo(tmp_path / "turned.jpg", 90, 60, exif=exif)
+    for name, shape in (("ink.jpg", (3, 16, 16)), ("turned.jpg", (3, 16, 16)), ("photo.jpg", (1, 16, 16))):
+        both = [decoded(tmp_path / name, shape, decoder=decoder).int() for decoder in ("pillow", "simplejpeg")]
+        assert (both[0] - both[1]).abs().max() <= 1, name
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    with pytest.raises(UserError, match=r"photo\.jpg cannot be read as an image"):
+        decoded(path, (3, 16, 16), decoder="simplejpeg")
+
+
+def test_without_simplejpeg_the_extra_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "simplejpeg", None)
+    with pytest.raises(UserError, match=r"understudy\[jpeg\]"):
+        Form.of(PictureSettings(decoder="simplejpeg"), 16)
+
+
+@pytest.mark.parametrize("decoder", ["pillow", "simplejpeg"])
+def test_a_rule_with_a_short_side_is_in_the_students_description(tmp_path, decoder):
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
         photo(tmp_path / name / "x.jpg", 50, 90)
-    data = load("folder", tmp_path, size=16, resize=20, workers=0, validation=0)
+    data = load("folder", tmp_path, size=16, resize=20, workers=0, validation=0, decoder=decoder)
     description = describe(torch.nn.Flatten(), None, data.shape, data.task, data.image)
     seen = parsed(json.dumps(description), "student.json")
     assert seen.takes_images
     (sample,) = data.train.source.batches([torch.tensor([1])], torch.device("cpu"))
-    assert torch.equal(
-        fitted(tmp_path / "two" / "x.jpg", seen.input.shape, seen.input.image, seen.input.resize)[0], sample[0]
-    )
+    form = seen.input.shape, seen.input.image, seen.input.resize, seen.input.decoder
+    assert torch.equal(fitted(tmp_path / "two" / "x.jpg", *form)[0], sample[0])
     for wrong in ({"resize": 8}, {"image": images.RULE}):
         changed = {**description, "input": {**description["input"], **wrong}}
         assert not parsed(json.dumps(changed), "student.json").takes_images

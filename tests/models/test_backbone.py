@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 
 import understudy
 from tests.libraries import timm as timm
-from tests.tasks.test_tasks import made
+from tests.tasks.test_tasks import PLAIN, made
 from understudy.errors import UserError
 from understudy.models import build
 from understudy.models.library_weights import library_network
@@ -17,6 +17,7 @@ from understudy.plans import key
 from understudy.recipe.build import Builder
 from understudy.recipe.read import parse
 from understudy.recipe.schema import NetworkTable, TeacherTable
+from understudy.training.preflight import check_network
 
 pytestmark = pytest.mark.usefixtures("timm")
 
@@ -89,6 +90,21 @@ def test_it_begins_with_the_weights_of_a_classifier(tmp_path):
     with pytest.raises(UserError, match=r"does not fit FCOS: .*lateral\.0"):
         begin_with(detector(), build("fcos", classes=2, **{**SETTINGS, "neck": 5}).state_dict(), "neck.pt", outputs=2)
     assert begin_with(network, detector().state_dict(), "whole.pt", outputs=2) is None
+
+
+def test_fresh_statistics_are_not_kept():
+    data = made("detection")
+    errors = []
+    for state in (None, library_network("timm:maps", True, {}).state_dict()):
+        network = detector(keep_statistics=True)
+        if state is not None:
+            begin_with(network, state, "maps", outputs=2)
+        errors.append(
+            [found.text for found in check_network("student", network, data, PLAIN) if found.level == "error"]
+        )
+    assert "fresh weights, which have no statistics to keep" in errors[0][0]
+    assert not errors[1]
+    assert not list(check_network("teacher", detector(keep_statistics=True), data, PLAIN, teaches=True))[1:]
 
 
 def test_a_recipes_backbone_has_its_librarys_weights_and_normalisation():

@@ -5,7 +5,9 @@ import torch
 from torch import nn
 
 from understudy.errors import UserError
+from understudy.models import Normalized
 from understudy.models.detectors import SURE, dense
+from understudy.models.library_weights import unlike_its_weights
 from understudy.tasks import Detection
 
 TASK = Detection(("dog", "cat"))
@@ -79,6 +81,15 @@ def test_boxes_of_two_stages_are_places_with_their_scores():
     assert (found["classes"][:, 1:] == -1).all()
     with pytest.raises(UserError, match="trained by torchvision's own losses; here it can be a teacher"):
         network.train()(torch.zeros(2, 3, 16, 16))
+
+
+def test_a_teacher_whose_images_are_not_normalised_is_told_what_torchvision_does():
+    change = nn.Module()
+    change.image_mean, change.image_std = [0.5, 0.4, 0.3], [0.2, 0.2, 0.2]
+    network, images = dense(stand_in(center_sampling_radius=1.5, transform=change)), torch.rand(2, 3, 8, 8)
+    assert "were trained with mean 0.5 0.4 0.3, std 0.2 0.2 0.2" in unlike_its_weights(network, images)
+    assert unlike_its_weights(Normalized(network, change.image_mean, change.image_std), images) is None
+    assert unlike_its_weights(dense(stand_in(center_sampling_radius=1.5)), images) is None
 
 
 def test_other_networks_are_no_detectors():

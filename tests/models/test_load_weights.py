@@ -13,6 +13,7 @@ from torch import nn
 
 from understudy.errors import UserError
 from understudy.models import Normalized, build, load_weights, read_weights
+from understudy.models.weights import begin_with
 
 
 def small() -> nn.Module:
@@ -268,6 +269,17 @@ class EfficientNet(nn.Module):
         self.classifier = nn.Linear(4, 2)
 
 
+class OnEfficientNet(nn.Module):
+    """A detector on all of a classifier but its last layers."""
+
+    body = "backbone"
+
+    def __init__(self):
+        super().__init__()
+        self.backbone, self.head = EfficientNet(), nn.Conv2d(4, 9, 1)
+        del self.backbone.conv_head, self.backbone.bn2, self.backbone.classifier
+
+
 THEIRS = {
     r"^conv_stem": "_conv_stem",
     r"^bn1": "_bn0",
@@ -305,6 +317,10 @@ def test_the_names_of_efficientnet_pytorch(tmp_path):
     assert same(network, trained)
     with pytest.raises(UserError, match="take timm's networks of that kind"):
         load_weights(EfficientNet(eps=1e-5), tmp_path / "b0.safetensors")
+    detector = OnEfficientNet()
+    left = begin_with(detector, named, "b0", outputs=2).unused
+    assert all(torch.equal(value, trained.state_dict()[name]) for name, value in detector.backbone.state_dict().items())
+    assert {name.rpartition(".")[0] for name in left} == {"_conv_head", "_bn1", "_fc"}
     del named["_blocks.2._bn2.weight"]
     save_file(named, tmp_path / "b0.safetensors")
     with pytest.raises(UserError, match=r"names are missing \(blocks.1.1.bn3.weight\)"):

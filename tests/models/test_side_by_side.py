@@ -59,8 +59,30 @@ def test_each_may_have_inputs_and_a_dropout_of_its_own_and_follows_the_mode():
 def test_networks_that_are_not_alike_are_refused_by_name():
     with pytest.raises(UserError, match=r"number 2 differs from the first in weight"):
         SideBySide([nn.Linear(2, 2), nn.Linear(3, 2)])
-    one = nn.Linear(2, 2)
-    with pytest.raises(UserError, match="number 2 is the first one again"):
-        SideBySide([one, one])
+    for name, other in {
+        "1": nn.Tanh(),
+        "1.negative_slope": nn.LeakyReLU(0.2),
+        "1.inplace": nn.LeakyReLU(inplace=True),
+    }.items():
+        with pytest.raises(UserError, match=f"number 2 differs from the first in {name}$"):
+            SideBySide([nn.Sequential(nn.Linear(2, 2), layer) for layer in (nn.LeakyReLU(), other)])
+    one, other = nn.Linear(2, 2), nn.Linear(2, 2)
+    with pytest.raises(UserError, match="number 3 is number 2 again"):
+        SideBySide([one, other, other])
+    other.eval()
+    with pytest.raises(UserError, match="all in training mode or all in evaluation mode"):
+        SideBySide([one, other])(torch.rand(2, 2))
     with pytest.raises(UserError, match="none is given"):
         SideBySide([])
+
+
+def test_layers_that_share_a_tensor_share_it_side_by_side():
+    made = [nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3)) for _ in range(2)]
+    for network in made:
+        network[1].weight = network[0].weight
+    together, x = SideBySide(made), torch.rand(4, 3)
+    for network, output in zip(made, together(x), strict=True):
+        torch.testing.assert_close(output, network(x))
+        (of_pair,) = torch.autograd.grad(output.sum(), network[0].weight, retain_graph=True)
+        (alone,) = torch.autograd.grad(network(x).sum(), network[0].weight)
+        torch.testing.assert_close(of_pair, alone)

@@ -3,6 +3,7 @@
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -10,9 +11,14 @@ from tests.conftest import PICTURES
 from tests.ranks.group import Group
 from tests.runs.plans import students
 from understudy.errors import UserError
+from understudy.plans import group_worker
 from understudy.plans.engines import Here
 from understudy.plans.engines.messages import Order
+from understudy.plans.group import Group as Ranks
+from understudy.plans.training import Builders, Job
 from understudy.runs import Run
+from understudy.training.callbacks import Callback
+from understudy.training.interrupt import StopRequest
 
 RECIPE = (
     PICTURES
@@ -49,6 +55,25 @@ def test_a_worker_of_two_processes_trains_stops_goes_on_and_reports_mistakes(
     assert "a batch of 15 samples has no equal share for each of 2 processes" in mistake.mistake
     assert gone_on.record is not None
     assert students(tmp_path / "run") == students(tmp_path / "whole")
+
+
+class Lost(Ranks):
+    """A group one of whose processes was killed between two trainings."""
+
+    def __init__(self) -> None:
+        pass
+
+    def tell(self, message: object) -> None:
+        raise RuntimeError("Connection closed by peer")
+
+
+def test_a_worker_ends_where_one_of_its_processes_was_lost_between_two_trainings(monkeypatch: pytest.MonkeyPatch):
+    def end(code: int) -> NoReturn:
+        raise SystemExit(code)
+
+    monkeypatch.setattr(group_worker.os, "_exit", end)
+    with pytest.raises(SystemExit, match="1"):
+        group_worker.lead(Lost(), Job.model_construct(), Builders(), Callback(), StopRequest())
 
 
 def test_an_engine_of_one_process_says_what_to_do(make_run: Callable[..., Run]):

@@ -11,6 +11,7 @@ import torch
 
 from understudy.answers.encoding import form_of, read_form
 from understudy.answers.file import Shelf
+from understudy.config.hardware import relative_difference
 from understudy.errors import UserError
 
 
@@ -77,6 +78,16 @@ def test_packed_logits_are_few_bytes_and_near_those_of_the_largest(classes, coun
         assert other == pytest.approx(row.min().item(), rel=1e-6)
     with pytest.raises(UserError, match="NaN"):
         form.encode(logits * torch.nan)
+
+
+def test_packed_answers_of_a_sure_teacher_are_told_from_those_of_another():
+    logits = torch.randn(64, 50, generator=torch.Generator().manual_seed(0)) + 30 * torch.eye(50)[:8].repeat(8, 1)
+    logits[0, 1:] = -torch.inf
+    form = form_of(logits, "top-5-packed")
+    back = form.comparable(form.decode(form.encode(logits)))
+    assert relative_difference(back, form.comparable(logits)) < form.coarse / 4
+    for other in (1.2 * logits, logits.flip(0)):
+        assert relative_difference(back, form.comparable(other)) > form.coarse
 
 
 def test_two_flipped_signs_do_not_cancel_out(tmp_path):

@@ -219,6 +219,7 @@ def test_turns_are_of_clouds_alone():
     [
         ({"boxes": [[0, 0, 0, 1, 1, 0, 0]], "classes": [0]}, "above 0"),
         ({"boxes": [[0, float("nan"), 0, 1, 1, 1, 0]], "classes": [0]}, "sample 0 has the box"),
+        ({"boxes": [[0, 0, 0, 1, 1, 1, 0, 0, float("inf")]], "classes": [0]}, "sample 0 has the box"),
         ({"boxes": [[0, 0, 0, 1, 1, 1, 0]], "classes": [2]}, "objects of classes"),
         ({"boxes": [[0, 0, 4, 4]], "classes": [0]}, r"give \(N, M, 9\), x, y, z"),
         ({"boxes": [[0, 0, 0, 1, 1]], "classes": [0]}, r"in space \(M, 7\) or \(M, 9\)"),
@@ -240,6 +241,8 @@ def test_what_is_wrong_with_inputs_and_settings_is_told(tmp_path):
             from_tensors((inputs, marked), task="detection-3d", validation=0)
     with pytest.raises(UserError, match="cloud 1 has shape"):
         clouds([np.zeros((3, 4)), np.zeros((3, 3))])
+    with pytest.raises(UserError, match="cloud 0 has numbers that are not finite"):
+        clouds([np.full((3, 4), np.nan)])
     with pytest.raises(UserError, match="2 ranges for 1 classes"):
         Detection3D(("car",), ranges=(1.0, 2.0))
     with pytest.raises(UserError, match="symmetric names 'bus'"):
@@ -283,6 +286,9 @@ def test_points_that_pad_or_lie_outside_change_nothing():
     assert torch.equal(network(torch.cat((outside, points), 1), count + 2), answer)
     assert not torch.equal(network(other, torch.tensor([30, 13])), answer)
     assert TASK.misfit({"places": answer}) is None
+    of_another_side = build("pillars", classes=2, channels=4, size=16, width=4, pillar=2.0).eval()(points, count)
+    assert "reach 8 m from 0, 0, and the square of 8 m reaches 4 m" in TASK.misfit({"places": of_another_side})
+    assert "but at others" in TASK.fits({"places": answer}, {"places": of_another_side})
     assert answer[0, :5, 0].tolist() == [-3, -1, 1, 3, -3]
     assert answer[0, :5, 1].tolist() == [-3, -3, -3, -3, -1]
 
@@ -398,6 +404,9 @@ def test_a_student_of_clouds_reports_and_predicts_files(tmp_path):
     found = predict(run.folder, [folder])
     assert [Path(one.image).name for one in found] == ["a.npy", "b.bin", "c.pcd.bin", "d.bin"]
     assert found[0].text == found[1].text == found[2].text
+    far = np.concatenate([np.full((5000, 4), 9.0), cloud])  # more points than the student takes, outside its square
+    np.save(folder / "a.npy", far)
+    assert predict(run.folder, [folder / "a.npy"])[0].text == found[0].text
     assert " m, " in found[0].text
     assert "degrees" in found[0].text
     assert set(found[0].record["boxes"][0]) == {"label", "score", "box"}

@@ -234,11 +234,17 @@ def test_n3_is_of_products_of_embeddings():
 
 
 class OfPyKEEN(torch.nn.Module):
-    """DistMult with the interface of PyKEEN's models, whose entities and relations are numbered as it likes."""
+    """DistMult with the interface of PyKEEN's models, whose entities and relations are numbered as it likes.
 
-    def __init__(self, entities, relations, width=4):
+    With inverse triples it has twice as many relations, relation r under the number 2 r and its inverse under 2 r + 1
+    (``DefaultRelationInverter`` of PyKEEN 1.11), and heads are scored as tails of the inverse (``predict_h``).
+    """
+
+    def __init__(self, entities, relations, width=4, inverse=False):
         super().__init__()
-        self.entities, self.relations = torch.nn.Embedding(entities, width), torch.nn.Embedding(relations, width)
+        self.use_inverse_triples = inverse
+        self.entities = torch.nn.Embedding(entities, width)
+        self.relations = torch.nn.Embedding(relations * (1 + inverse), width)
 
     def score_t(self, hr_batch):
         return self.entities(hr_batch[:, 0]) * self.relations(hr_batch[:, 1]) @ self.entities.weight.T
@@ -247,11 +253,11 @@ class OfPyKEEN(torch.nn.Module):
         return self.score_t(rt_batch.flip(1)) + 1
 
 
-@pytest.mark.parametrize("negatives", [None, 5])
-def test_a_model_of_pykeen_teaches_by_the_names_of_its_factory(negatives):
+@pytest.mark.parametrize(("negatives", "inverse"), [(None, False), (5, False), (None, True)])
+def test_a_model_of_pykeen_teaches_by_the_names_of_its_factory(negatives, inverse):
     data = made("links")
     data = replace(data, task=replace(data.task, negatives=negatives))
-    model = OfPyKEEN(COUNT, 2)
+    model = OfPyKEEN(COUNT, 2, inverse=inverse)
     ids = {name: number for number, name in enumerate(reversed(data.task.entities))}
     kinds = {name: number for number, name in enumerate(reversed(data.task.relations))}
     teacher = PyKEEN(model, data.task, ids, kinds)
@@ -261,11 +267,12 @@ def test_a_model_of_pykeen_teaches_by_the_names_of_its_factory(negatives):
     for row, head, relation in zip(
         scores, batch.inputs["head"].tolist(), batch.inputs["relation"].tolist(), strict=True
     ):
-        kind = torch.tensor(kinds[data.task.relations[relation % 2]])
+        number, asks_heads = kinds[data.task.relations[relation % 2]], int(relation >= 2)
+        kind = torch.tensor(2 * number + asks_heads if inverse else number)
         known = torch.tensor(ids[data.task.entities[head]])
         tails = torch.tensor([ids[data.task.entities[number]] for number in asked])
-        expected = (model.entities(known) * model.relations(kind) * model.entities(tails)).sum(1) + int(relation >= 2)
-        torch.testing.assert_close(row, expected)
+        expected = (model.entities(known) * model.relations(kind) * model.entities(tails)).sum(1)
+        torch.testing.assert_close(row, expected if inverse else expected + asks_heads)  # what score_h adds
     student = network("complex", data)
     Objective(KD(), student=student, teacher=teacher, task=data.task)(batch.inputs, batch.targets).loss.backward()
     assert student.entities.weight.grad.any()

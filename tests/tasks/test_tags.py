@@ -112,6 +112,19 @@ def test_a_word_is_tagged_at_its_first_token(tokens):
     assert [word["tag"] for word in told.record["words"]] == ["B-PER", "O", "O", "I-LOC", last]
 
 
+@pytest.mark.parametrize("sequence", [False, True])
+def test_byte_level_tokenizers_see_a_blank_before_each_word(sequence):
+    tokenizers = pytest.importorskip("tokenizers")
+    vocabulary = {"<pad>": 0, "a": 1, "\u0120": 2, "\u0120a": 3}
+    made = tokenizers.Tokenizer(tokenizers.models.BPE(vocabulary, [("\u0120", "a")]))
+    step = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.pre_tokenizer = tokenizers.pre_tokenizers.Sequence([step]) if sequence else step
+    task = Tags(BIO, length=5, tokens="tokenizer", tokenizer=made.to_str())
+    inputs, places = task.aligned([["a", "a"]])
+    assert inputs["input_ids"].tolist() == [[3, 3, 0, 0, 0]]  # as in " a a", and not "aa"
+    assert places == [[0, 1]]
+
+
 def wordpiece():
     tokenizers = pytest.importorskip("tokenizers")
     made = tokenizers.Tokenizer(
@@ -140,7 +153,8 @@ def test_conll_2003_is_read_in_its_upstream_form(tmp_path):
     assert speech.classes == (".", "JJ", "NNP", "NNS", "VBZ")
     assert [figure.name for figure in speech.figures] == ["accuracy"]
     assert speech.of_text(Told("", {"tags": ["NNP"] * 9}), "a b").text == "a/NNP b/NNP"
-    assert load("conll", tmp_path, length=4, least=1).facts["words cut off"] == 3
+    with pytest.warns(UserWarning, match=r"eng.testa: 3 of 7 words are past the 4 tokens"):
+        assert load("conll", tmp_path, length=4, least=1).facts["words cut off"] == 3
 
 
 @pytest.mark.parametrize(
@@ -151,6 +165,9 @@ def test_conll_2003_is_read_in_its_upstream_form(tmp_path):
         ("EU NNP\n", {}, "tag 'NNP' is none of O, B-KIND and I-KIND"),
         ("\n\n", {}, "holds no sentence"),
         ("EU B-ORG\n", {"tokens": "wordpiece"}, "belong together"),
+        ("EU NNP B-ORG\nrejects I-NP\n", {}, "line 2 has 2 columns, and the lines before it have 3"),
+        ("EU B-ORG\nrejects\n", {}, "line 2: a word and a tag in column -1"),
+        ("EU O\n", {}, "column -1 of the training part holds no entity"),
     ],
 )
 def test_what_is_wrong_with_a_file_is_said(tmp_path, content, settings, said):
@@ -163,6 +180,24 @@ def test_what_is_wrong_with_a_file_is_said(tmp_path, content, settings, said):
     (tmp_path / "test.txt").write_text("EU B-LOC\n")
     with pytest.raises(UserError, match="tag 'B-LOC' is in no sentence of the training part"):
         _ = load("conll", tmp_path, least=1, validation=0).test
+
+
+def test_what_may_be_wrong_with_a_file_is_warned_of(tmp_path):
+    sentence = "Anna B-PER\n" * 101
+    (tmp_path / "train.txt").write_text(f"{sentence}Bert B-PRE\n")
+    with pytest.warns(UserWarning, match=r"'PRE' is the entity of 1 words of the training part, 'PER' of 101"):
+        load("conll", tmp_path, validation=0, length=128)
+    (tmp_path / "train.txt").write_text(f"{sentence}\nBert B-PER\n")
+    (tmp_path / "test.txt").write_text("Anna B-PER\nin O\nOslo O\n")
+    data = load("conll", tmp_path, validation=0, length=4)
+    with pytest.warns(UserWarning, match=r"test.txt: 1 of 3 words are past the 4 tokens of a sentence"):
+        assert len(data.test) == 1
+
+
+def test_spaces_inside_a_word_divide_no_columns(tmp_path):
+    """A no-break space and a line separator of Unicode are parts of a word, as in the upstream files."""
+    (tmp_path / "train.txt").write_text("10\u00a0000\tO\nA\u2028B B-ORG\n", encoding="utf-8")
+    assert load("conll", tmp_path, validation=0, least=1).task.vocabulary[-2:] == ("10\u00a0000", "a\u2028b")
 
 
 NAMES, PLACES = ["anna", "bert", "carl"], ["rome", "oslo"]

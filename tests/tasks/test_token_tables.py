@@ -215,6 +215,11 @@ def test_a_table_that_is_not_there_is_said(folder, tmp_path):
         list(Run(recipe.read(tmp_path / "texts.toml"), tmp_path / "run").check())
 
 
+def test_a_table_that_the_inputs_do_not_have_is_named():
+    with pytest.raises(UserError, match=r"no tokens of the table 'larg'; did you mean 'large'\?"):
+        OwnTokens(nn.Identity(), "larg")(**{"input_ids": 1, "large:input_ids": 2})
+
+
 def test_a_front_is_rebuilt_from_its_description():
     front = preprocessing_from(json.loads(json.dumps(OwnTokens(nn.Identity(), "large").describe())), nn.Identity())
     assert isinstance(front, OwnTokens)

@@ -16,10 +16,12 @@ from understudy.config import exactness
 from understudy.config.optimizers import SGD, ClampedRMSprop, MaxNorm
 from understudy.config.settings import Settings
 from understudy.data import from_tensors
+from understudy.errors import FailedTrainingError
 from understudy.methods import find
 from understudy.plans.key import arithmetic
 from understudy.taps import CLASSIFICATION
 from understudy.training.averaging import Average
+from understudy.training.callbacks import Callback
 from understudy.training.evaluate import figures
 from understudy.training.interrupt import Stopped
 from understudy.training.loop import Training
@@ -58,24 +60,40 @@ def test_the_scale_of_the_loss_is_a_part_of_the_state(tmp_path: Path, monkeypatc
         assert torch.equal(resumed.student.state_dict()[name], value)
 
 
-def test_a_step_that_overflows_is_left_out_and_the_scale_halved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_steps_that_overflow_are_left_out_and_told_and_the_scale_halved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     made = torch.amp.GradScaler
     monkeypatch.setattr(torch.amp, "GradScaler", lambda device: made(device, init_scale=2.0**120))
     torch.manual_seed(0)
     before = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 3)).state_dict()
-    training = run(tmp_path, "kd")
+    notes: list[str] = []
+    callback = Callback()
+    monkeypatch.setattr(callback, "note", notes.append)
+    training = run(tmp_path, "kd", callback=callback)
     assert training.stage_state.scaling.state()["scale"] == 2.0 ** (120 - 3 * 4)
+    assert [note.split(": ")[0].split(", epoch ")[1] for note in notes] == ["1", "2", "3"]
+    assert all("4 of 4 steps were left out, since their gradients overflowed" in note for note in notes)
     for name, value in training.student.state_dict().items():
         assert torch.equal(value, before[name])
 
 
+def test_gradients_that_overflow_at_any_scale_end_the_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(nn.Tanh, "forward", lambda self, x: x + (0 * x).sqrt())  # its gradient is no number
+    made = torch.amp.GradScaler
+    monkeypatch.setattr(torch.amp, "GradScaler", lambda device: made(device, init_scale=8.0))
+    with pytest.raises(FailedTrainingError, match=r"epoch 1: 4 of 4 steps were left out, .* precision = \"bfloat16\""):
+        run(tmp_path, "kd")
+
+
 @pytest.mark.parametrize(
-    ("method", "reason"), [("at-gradient", "within the loss"), ("dot", "momentum of its own"), ("auto", "auto")]
+    ("method", "reason"),
+    [("at-gradient", "within the loss"), ("inputs", "within the loss"), ("dot", "of its own"), ("auto", "auto")],
 )
 def test_gradients_that_no_scale_protects_are_refused(method: str, reason: str):
     from understudy.training.scaling import check_float16
 
-    reads = SimpleNamespace(gradients=method == "at-gradient")
+    reads = SimpleNamespace(gradients=method == "at-gradient", input_gradients=method == "inputs")
     objective = SimpleNamespace(terms=SimpleNamespace(reads=reads), balance=1 if method == "auto" else None)
     settings = Settings(device="cpu", precision="float16")
     with pytest.raises(UserError, match=reason):
@@ -154,7 +172,7 @@ def test_an_evaluation_without_memory_enough_takes_smaller_batches():
         figures(network, data.validation, CLASSIFICATION, Settings(device="cpu"))
 
 
-def test_a_step_without_memory_enough_says_which_microbatch_to_take():
+def test_a_step_without_memory_enough_says_which_microbatch_to_take(monkeypatch: pytest.MonkeyPatch):
     data = from_tensors((torch.randn(60, 6), torch.arange(60) % 3))
     stages = find("alone")(TrainConfig(epochs=1, batch=20, optimizer=SGD(lr=0.05)))
 
@@ -166,6 +184,15 @@ def test_a_step_without_memory_enough_says_which_microbatch_to_take():
     with pytest.raises(UserError, match=r"with 10 samples: set settings.microbatch = 5,"):
         train(microbatch=10)
     train(microbatch=5)
+
+    def full(self: Small, x: Tensor) -> Tensor:
+        if torch.is_grad_enabled():
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return nn.Linear.forward(self, x)
+
+    monkeypatch.setattr(Small, "forward", full)
+    with pytest.raises(UserError, match=r"a step with one sample: take a smaller network"):
+        train(microbatch=1)
 
 
 class Counting(TorchDispatchMode):

@@ -151,6 +151,17 @@ def test_the_average_is_young_at_first_then_exponential_and_counts_are_copied():
     assert not any(p.requires_grad for p in average.network.parameters())
 
 
+def test_a_tensor_that_layers_share_is_averaged_once():
+    network = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    network[1].weight = network[0].weight
+    average = Average(network, 0.9)
+    before = average.network[0].weight.clone()
+    with torch.no_grad():
+        network[0].weight += 1
+    average.update()
+    assert torch.equal(average.network[1].weight, before.lerp(network[0].weight, 1 - 1 / 10))
+
+
 @pytest.fixture
 def scripted(small, monkeypatch):
     """A training whose validation accuracies are given, epoch by epoch."""

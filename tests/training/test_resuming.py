@@ -254,6 +254,11 @@ def test_what_is_written_beside_is_the_state_of_its_moment_and_its_error_is_rais
 
     monkeypatch.setattr(checkpoints, "write_flat", full)
     saver.write(2, {"value": value})
+    saver._thread.join()
+    assert saver.until_next == 0.0  # the error is raised after the next step
     with pytest.raises(UserError, match="no space"):
         saver.write(3, {"value": value})
     saver.finish()
+    monkeypatch.setattr(saving, "usable_memory", lambda: 11)  # a copy takes 12 bytes
+    with pytest.raises(UserError, match="no space"):  # at once
+        saver.write(4, {"value": value})

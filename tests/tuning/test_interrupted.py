@@ -67,42 +67,6 @@ def test_a_search_that_ended_at_any_moment_goes_on_and_ends_the_same(make, monke
     assert same(tuning.folder.path, execute(tuning, COUNT), unbroken)
 
 
-@pytest.mark.slow
-def test_killed_by_the_system_the_command_goes_on_and_ends_the_same(workplace, tmp_path, make, unbroken):
-    (tmp_path / "tuned-one.toml").write_text(text())
-    folder = tmp_path / "tune"
-    options = [
-        "--out",
-        str(folder),
-        "--trust",
-        "smallnets",
-        "--checkpoint-seconds",
-        "0",
-        "--trials",
-        str(COUNT),
-        "--no-check",
-    ]
-    options += [word for change in SMALL for word in ("--set", change)]
-    options += [word for space in SPACE for word in ("--search", space)]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "understudy", "tune", str(tmp_path / "tuned-one.toml"), *options],
-        cwd=workplace,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    try:
-        while process.poll() is None and not list(folder.glob("trials/0001/checkpoints/*/*.checkpoint")):
-            time.sleep(0.001)
-        process.send_signal(signal.SIGKILL)
-        assert process.wait() == -signal.SIGKILL, process.communicate()
-    finally:
-        process.kill()
-        process.communicate()
-    assert not (folder / "tune.json").exists()
-    assert same(folder, execute(make(), COUNT), unbroken)
-
-
 def test_what_lies_in_a_trials_folder_from_other_settings_is_not_taken_for_it(make):
     tuning = make("train.epochs=1", search=["methods.kd.temperature=1..3"])
     tuning.search(1)

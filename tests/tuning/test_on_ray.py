@@ -1,5 +1,6 @@
 """Trials on a cluster: workers take part in the search, a lost one is made up for, and a stop reaches all."""
 
+import contextlib
 import signal
 from types import SimpleNamespace
 
@@ -28,6 +29,7 @@ class OneByOne:
             kill=self.killed.append,
             exceptions=SimpleNamespace(RayError=RayError),
         )
+        self.without_room = set()  # the numbers of those that the cluster has not started
 
     def actor(self, kind):
         made, number = kind("."), len(self.work)
@@ -39,11 +41,17 @@ class OneByOne:
 
         return SimpleNamespace(
             take=SimpleNamespace(remote=take),
+            begun=SimpleNamespace(remote=lambda: f"begun {number}"),
             stop=SimpleNamespace(remote=lambda how: (self.stopped.append(number), made.stop(how))),
         )
 
+    def begun(self, answers):
+        return [reply for reply in answers if reply not in self.without_room]
+
     def wait(self, replies, num_returns, timeout=None):
-        return (replies[:0], replies) if self.stop and timeout is not None else (replies[:1], replies[1:])
+        done = [] if self.stop and timeout is not None else [one for one in replies if one not in self.without_room]
+        assert done or timeout is not None, "this waits for ever"
+        return done[:1], [one for one in replies if one not in done[:1]]
 
     def get(self, reply):
         if reply == 0:
@@ -83,4 +91,21 @@ def test_a_stop_reaches_all_workers(make):
         search_on(engine, tuning, trials, COUNT)
     trials.close()
     assert engine.stopped == [0, 1]
+    assert len(engine.killed) == 2
+
+
+@pytest.mark.parametrize("stops", [False, True])
+def test_workers_for_which_a_cluster_has_no_room_are_not_waited_for(make, stops: bool):
+    stop, tuning = StopRequest(), make()
+    engine = OneByOne(stop)
+    engine.without_room = {0}
+    if stops:
+        stop.signal_number = signal.SIGINT
+    tuning.folder.claim(tuning.written())
+    trials = tune.Trials(tuning.folder.path / tune.DATABASE, tuning.searched, tuning.figure)
+    with pytest.raises(Stopped) if stops else contextlib.nullcontext():
+        search_on(engine, tuning, trials, COUNT)
+    assert len(trials.all()) == (0 if stops else COUNT)
+    trials.close()
+    assert engine.stopped == ([1] if stops else [])
     assert len(engine.killed) == 2

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from understudy.answers.top import Top, dtype_named, largest_of
@@ -39,7 +40,7 @@ class Packed:
     given: str
     kept: str
 
-    coarse = 0.05  # the largest difference of a probability, with room
+    coarse = 0.02  # half a level is 0.004 of all levels
 
     @classmethod
     def of(cls, values: Tensor, kept: str) -> "Packed":
@@ -78,7 +79,9 @@ class Packed:
         return placed.to(dtype_named(self.given))
 
     def comparable(self, values: Tensor) -> Tensor:
-        return values.float().softmax(1).topk(self.count, 1).values
+        largest = values.float().topk(self.count, 1).values
+        below = (largest[:, :1] - largest).clamp(max=FARTHEST)
+        return F.pad(below.log1p(), (0, 1), value=math.log1p(FARTHEST))  # differences count as shares of all levels
 
     def describe(self) -> dict[str, object]:
         return asdict(self)

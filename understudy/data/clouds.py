@@ -33,6 +33,8 @@ def clouds(of_samples: Sequence[object], *, points: int | None = None) -> dict[s
         if array.ndim != 2 or array.shape[1] < 3 or (arrays and array.shape[1] != arrays[0].shape[1]):
             known = f"(points, {arrays[0].shape[1]})" if arrays else "(points, 3 or more)"
             raise UserError(f"cloud {number} has shape {array.shape}; give {known}: x, y, z and further numbers")
+        if not np.isfinite(array).all():
+            raise UserError(f"cloud {number} has numbers that are not finite: leave these points out")
         arrays.append(array)
     if not arrays:
         raise UserError("there are no clouds")
@@ -42,6 +44,15 @@ def clouds(of_samples: Sequence[object], *, points: int | None = None) -> dict[s
         POINTS: torch.from_numpy(np.stack([cloud for cloud, _ in padded])),
         COUNT: torch.tensor([count for _, count in padded]),
     }
+
+
+def within(cloud: Points, side: float) -> Points:
+    """The points in the square of this side around 0, 0.
+
+    >>> len(within(np.float32([[0, 0, 9], [0, 5, 0]]), 8.0))
+    1
+    """
+    return cloud[(np.abs(cloud[:, :2]) < side / 2).all(1)]
 
 
 def padded_cloud(cloud: Points, points: int) -> tuple[Points, int]:
@@ -65,17 +76,23 @@ def read_cloud(path: Path, numbers: int) -> Points:
             cloud = np.load(path, allow_pickle=False)
             if cloud.ndim != 2 or cloud.shape[1] != numbers:
                 raise UserError(f"{path} holds an array of shape {cloud.shape}; it must be (points, {numbers})")
-            return np.asarray(cloud, np.float32)
+            return _finite(np.asarray(cloud, np.float32), path)
         columns = OF_NUSCENES if path.name.endswith(".pcd.bin") else OF_KITTI
         content = path.read_bytes()
     except (OSError, ValueError, EOFError) as error:
         raise UserError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
-    if len(content) % (4 * columns):
+    if not content or len(content) % (4 * columns):
         raise UserError(f"{path} is damaged: {len(content)} bytes are no points of {columns} numbers each")
-    values = np.frombuffer(content, "<f4").reshape(-1, columns)
+    values = _finite(np.frombuffer(content, "<f4").reshape(-1, columns), path)
     cloud = np.zeros((len(values), numbers), np.float32)
     used = min(4, numbers)
     cloud[:, :used] = values[:, :used]
     if columns == OF_NUSCENES:
         cloud[:, 3:4] /= 255  # its intensities are whole numbers up to 255
+    return cloud
+
+
+def _finite(cloud: Points, path: Path) -> Points:
+    if not np.isfinite(cloud).all():
+        raise UserError(f"{path} is damaged: it has numbers that are not finite")
     return cloud

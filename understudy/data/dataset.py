@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import math
 import os
+import warnings
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -316,6 +317,16 @@ def usable_memory() -> int:
         with suppress(OSError, ValueError):  # no container, or one without a limit
             whole = min(whole, int(limit.read_text(encoding="utf-8")))
     return whole
+
+
+def warn_of_unread(root: Path, names: Sequence[str], known: str) -> None:
+    """Warn of what lies beside the parts of a data set and is none of them, as under a misspelt name.
+
+    >>> warn_of_unread(Path("photos"), [], "train, val and test")
+    """
+    if names:
+        few = ", ".join(map(shown, names[:5])) + (", ..." if len(names) > 5 else "")
+        warnings.warn(f"{root}: {few}: not read, since parts are called {known}", stacklevel=2)
 
 
 def image_source(images: MapDataset, targets: Nested, shape: tuple[int, ...], access: Access) -> Source:

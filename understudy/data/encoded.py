@@ -8,7 +8,7 @@ from typing import TypeAlias, TypeGuard
 import torch
 from torch import Tensor
 
-from understudy.data.dataset import Access, Contents, task_of
+from understudy.data.dataset import Access, Contents, task_of, warn_of_unread
 from understudy.data.images import Embedded, common_size, dimensions
 from understudy.data.kept import picture_source
 from understudy.data.pictures import Form, ImageSettings, Pictures
@@ -55,17 +55,20 @@ def parts_of(root: Path, suffix: str, called: str) -> dict[str, list[Path]]:
     """
     if root.is_file():
         return {"train": [root]}
-    paths, parts = sorted(root.rglob(f"*{suffix}")), dict[str, list[Path]]()
+    paths, parts, unread = sorted(root.rglob(f"*{suffix}")), dict[str, list[Path]](), list[str]()
     for path in paths:
         folders = (root.name, *path.relative_to(root).parent.parts)
         inner = (PART_FOLDERS[name] for name in reversed(folders) if name in PART_FOLDERS)
         part = next((part for part in PARTS if path.name.startswith(part)), next(inner, None))
         if part is not None:
             parts.setdefault(part, []).append(path)
+        else:
+            unread.append(str(path.relative_to(root)))
     if paths and not parts:
-        parts["train"] = paths
+        return {"train": paths}
     if "train" not in parts:
         raise UserError(f"{root} holds no {called} of a training part (train*{suffix}, or train/*{suffix})")
+    warn_of_unread(root, unread, "train, val and test")
     return parts
 
 

@@ -11,10 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from understudy.data.pixels import Decoded, Decoder, OfPillow, OfTorch, Place, by_simplejpeg
 from understudy.errors import UserError
 
 if TYPE_CHECKING:
     from PIL import Image
+    from PIL.ImageFile import ImageFile
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 SIDES = 32, 224  # between them is the size of images that differ, unless it is given
@@ -35,7 +37,6 @@ DRAFT = 2  # a JPEG is decoded at least so many times as large as it is needed, 
 _SIXTEEN_BITS = ("I", "I;16", "I;16L", "I;16B", "I;16N")
 _ORIENTATION = 0x0112  # EXIF's tag; by its values above 4 height and width change places
 _MIRRORED = {2: (True, False), 3: (True, True), 4: (False, True), 6: (True, False), 7: (True, True), 8: (False, True)}
-Place = tuple[float, float, float, float]  # left, top, right, bottom
 
 
 @dataclass(frozen=True)
@@ -62,30 +63,37 @@ class Fit:
     offset: tuple[int, int]
 
 
-def decoded(path: Path | Embedded, shape: tuple[int, ...], rule: str = RULE, resize: int | None = None) -> Tensor:
+def decoded(
+    path: Path | Embedded,
+    shape: tuple[int, ...],
+    rule: str = RULE,
+    resize: int | None = None,
+    decoder: Decoder = "pillow",
+) -> Tensor:
     """One image file as (channels, height, width) of uint8, by a rule; of moving pictures the first frame."""
-    return fitted(path, shape, rule, resize)[0]
+    return fitted(path, shape, rule, resize, decoder)[0]
 
 
 def fitted(
-    path: Path | Embedded, shape: tuple[int, ...], rule: str = RULE, resize: int | None = None
+    path: Path | Embedded,
+    shape: tuple[int, ...],
+    rule: str = RULE,
+    resize: int | None = None,
+    decoder: Decoder = "pillow",
 ) -> tuple[Tensor, Fit]:
     """The same, and how the file's pixels became the sample's. ``resize`` is of the rules with a short side."""
-    from PIL import Image
-
     channels, height, width = shape
-    mode = mode_of(channels)
     with opened(path) as file:
         size, fit = fit_of(size_of(path, file, rule), (height, width), rule, resize)
-        image, place = loaded(path, file, mode, rule, max(fit.scale))
-    image = image.resize(size, Image.Resampling.BILINEAR, box=place)
-    left, top = -fit.offset[0], -fit.offset[1]
+        pixels, place = pixels_of(path, file, mode_of(channels), rule, max(fit.scale), decoder)
+    resized = pixels.resized(size, place)
+    across, down = fit.offset
     if rule == LETTERBOX:
-        whole = Image.new(mode, (width, height), GREY if channels == 1 else (GREY,) * 3)
-        whole.paste(image, (-left, -top))
+        whole = torch.full((channels, height, width), GREY, dtype=torch.uint8)
+        whole[:, down : down + size[1], across : across + size[0]] = resized
     else:
-        whole = image.crop((left, top, left + width, top + height))
-    return as_pixels(whole), fit
+        whole = resized[:, -down : height - down, -across : width - across].contiguous()
+    return whole, fit
 
 
 def fit_of(
@@ -127,7 +135,7 @@ def upright(path: Path | Embedded, mode: str = "RGB") -> "Image.Image":
         return loaded(path, file, mode, RULE)[0]
 
 
-def opened(path: Path | Embedded) -> "Image.Image":
+def opened(path: Path | Embedded) -> "ImageFile":
     """An image file whose header has been read; ``with`` closes it."""
     from PIL import Image
 
@@ -139,6 +147,21 @@ def size_of(path: Path | Embedded, file: "Image.Image", rule: str = RULE) -> tup
     """The width and height of an image that has been opened, as it is shown by a rule."""
     with _problems_of(path):
         return (file.height, file.width) if _orientation(file, rule) > 4 else file.size
+
+
+def pixels_of(
+    path: Path | Embedded, file: "ImageFile", mode: str, rule: str, scale: float, decoder: Decoder
+) -> tuple[Decoded, Place]:
+    """The pixels of an image that has been opened, as ``loaded`` gives them, by a decoder."""
+    if decoder == "simplejpeg" and _orientation(file, rule) == 1:
+        found = by_simplejpeg(file, mode, int(1 / (DRAFT * scale)))
+        if found is not None:
+            return found
+    image, place = loaded(path, file, mode, rule, scale)
+    if decoder == "pillow":
+        return OfPillow(image), place
+    array = np.asarray(image)
+    return OfTorch(np.array(array[..., None] if array.ndim == 2 else array)), place
 
 
 def loaded(
@@ -182,13 +205,6 @@ def _orientation(file: "Image.Image", rule: str) -> int:
 def mode_of(channels: int) -> str:
     """Pillow's name of the colours."""
     return "L" if channels == 1 else "RGB"
-
-
-def as_pixels(image: "Image.Image") -> Tensor:
-    """(channels, height, width) of uint8."""
-    array = np.asarray(image)
-    planes = array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
-    return torch.from_numpy(np.array(planes, order="C"))
 
 
 @contextmanager

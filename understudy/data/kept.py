@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from understudy import files
 from understudy.data.dataset import FEW, Access, image_source
 from understudy.data.images import DRAFT, fit_of
 from understudy.data.pictures import Pictures, PictureSettings, boxes_of, cache_folder, cut
+from understudy.data.pixels import of_array
 from understudy.data.sources import Boxes, Source, Streamed, workers_of
 from understudy.errors import UserError
 from understudy.files import read_json, sealed, sha256, write_json, write_new
@@ -73,19 +75,16 @@ class Kept:
 
     def views(self, ids: list[int], boxes: Boxes) -> list[Tensor]:
         """A box of each image, resized to a sample."""
-        from PIL import Image
-
-        arrays = [self._image(index) for index in ids]
+        arrays, form = [self._image(index) for index in ids], self.pictures.form
         sizes = [(array.shape[1], array.shape[0]) for array in arrays]
-        images = [Image.fromarray(array[..., 0] if array.shape[2] == 1 else array) for array in arrays]
-        drawn = zip(images, sizes, boxes_of(sizes, ids, boxes), strict=True)
-        return [cut(image, (0, 0, *size), size, box, self.pictures.form) for image, size, box in drawn]
+        drawn = zip(arrays, sizes, boxes_of(sizes, ids, boxes), strict=True)
+        return [cut(of_array(array, form.decoder), (0, 0, *size), size, box, form) for array, size, box in drawn]
 
     def _image(self, index: int) -> np.ndarray:
         """The pixels of an image, (height, width, channels)."""
         if self._pixels is None:
             try:
-                self._pixels = np.memmap(self.folder / PIXELS, np.uint8, mode="r")
+                self._pixels = np.memmap(self.folder / PIXELS, np.uint8, mode="c")
             except (OSError, ValueError) as error:  # ValueError: the file is empty
                 raise UserError(
                     f"{self.folder}: the decoded images cannot be read ({error}): run the same command again, and they "
@@ -125,7 +124,10 @@ def key_of(pictures: Pictures) -> str:
     from PIL import __version__, features
 
     decoder = {"pillow": __version__, "jpeg": features.version("jpg"), "draft": DRAFT, "format": FORMAT}
-    what = {"form": asdict(pictures.form), "column": pictures.column, "files": pictures.listed}
+    form = asdict(pictures.form)
+    if form.pop("decoder") == "simplejpeg":
+        decoder["simplejpeg"] = version("simplejpeg")
+    what = {"form": form, "column": pictures.column, "files": pictures.listed}
     return hashlib.sha256(json.dumps(what | decoder).encode()).hexdigest()[:32]
 
 

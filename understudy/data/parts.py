@@ -370,9 +370,8 @@ def channel_statistics(part: Part, modest: float) -> tuple[tuple[float, ...], tu
 
 def _counts_whole(source: Source, modest: float) -> bool:
     if isinstance(source, Streamed):
-        return (
-            not source.crops and len(source) * source.sample_bytes / 4 <= modest
-        )  # a byte of an image is 4 in float32
+        size = len(source) * source.sample_bytes / 4  # of images in bytes; sample_bytes are those of float32
+        return not source.crops and size <= modest
     return isinstance(source, InMemory) and source.read_from is None
 
 

@@ -14,6 +14,7 @@ from understudy.methods.shared.maps import require_maps, require_places, require
 from understudy.methods.shared.pairs import MapsTerm
 from understudy.objective.term import Reading, Shapes
 from understudy.precision import wide
+from understudy.taps.modules import Resize
 from understudy.taps.regressors import Regressor, regressor
 
 
@@ -52,7 +53,8 @@ class CWD(MapsTerm):
     Args:
         maps: of maps.
         temperature: T (paper: 4).
-        regressor: r, where the shapes differ: the paper's 1x1 convolution, with a resize where the sizes differ too.
+        regressor: r, where the channels differ: the paper's 1x1 convolution, with a resize where the sizes differ too;
+            where only these differ, r is the resize.
 
     >>> print(CWD("layer3 -> layer3"))
     CWD(maps='layer3 -> layer3')
@@ -65,8 +67,11 @@ class CWD(MapsTerm):
         student, teacher = self.traced(shapes)
         require_maps(self, teacher)
         require_places(self, self.taps, student, teacher)
-        same = student.shape == teacher.shape
-        return None if same else regressor(student, teacher, kind=self.regressor)
+        if student.shape == teacher.shape:
+            return None
+        if student.shape[1] == teacher.shape[1]:  # channel by channel, on the teacher's grid
+            return Resize((teacher.shape[2], teacher.shape[3]))
+        return regressor(student, teacher, kind=self.regressor)
 
     def loss(self, reading: Reading, owned: nn.Module | None) -> Tensor:
         student, teacher = self.values(reading)

@@ -58,6 +58,19 @@ def maps(network: nn.Module, numbers: Sequence[int], images: Tensor) -> list[Ten
     return values
 
 
+def has_fresh_statistics(network: nn.Module) -> bool:
+    """Whether its batch norms have the running statistics with which they are made, which normalise nothing.
+
+    >>> has_fresh_statistics(nn.BatchNorm2d(4))
+    True
+    """
+    norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]
+    kept = [(norm.running_mean, norm.running_var) for norm in norms]
+    return bool(kept) and not any(
+        mean is None or var is None or bool(mean.any()) or bool((var != 1).any()) for mean, var in kept
+    )
+
+
 def hold_statistics(network: nn.Module) -> None:
     """Let batch norms use their running statistics, and not change them, until the next ``train()``.
 

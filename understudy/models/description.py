@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from understudy.data.images import COLOURS, RULE, RULES, SHORT_SIDE, TORCHVISION
+from understudy.data.pixels import Decoder
 from understudy.errors import UserError
 from understudy.files import DIGEST, fits
 from understudy.models.outside import is_library
@@ -31,6 +32,7 @@ class Input(_Table):
     tensors: tuple[str, ...] = ()  # the names of several tensors, as of a text or a cloud of points
     image: str = RULE
     resize: Annotated[int, Field(ge=1)] | None = None  # the short side, of rules with one
+    decoder: Decoder = "pillow"
 
 
 class Description(_Table):

@@ -37,7 +37,21 @@ class Coder(Protocol):
     def decode_single(self, codes: Tensor, anchors: Tensor) -> Tensor: ...
 
 
-class OneStage(nn.Module):
+class Detector(nn.Module):
+    """A detector of torchvision without the change of its images, which are to come normalised by ``mean`` and ``std``.
+
+    >>> Detector(torchvision.models.detection.fcos_resnet50_fpn()).mean  # doctest: +SKIP
+    (0.485, 0.456, 0.406)
+    """
+
+    def __init__(self, detector: nn.Module):
+        super().__init__()
+        self.backbone, change = detector.get_submodule("backbone"), getattr(detector, "transform", None)
+        self.mean: tuple[float, ...] = tuple(getattr(change, "image_mean", ()))
+        self.std: tuple[float, ...] = tuple(getattr(change, "image_std", ()))
+
+
+class OneStage(Detector):
     """FCOS, RetinaNet or SSD: a row for each anchor, (N, anchors, 8 + classes).
 
     A place of FCOS is that of its grid. Of the others, an anchor is a place at its centre whose stride is an eighth of
@@ -50,8 +64,8 @@ class OneStage(nn.Module):
     """
 
     def __init__(self, detector: nn.Module):
-        super().__init__()
-        self.backbone, self.head = detector.get_submodule("backbone"), detector.get_submodule("head")
+        super().__init__(detector)
+        self.head = detector.get_submodule("head")
         self.anchor_generator = detector.get_submodule("anchor_generator")
         self.box_coder = cast(Coder, detector.box_coder)
         self.linear = hasattr(detector, "center_sampling_radius")  # FCOS
@@ -79,7 +93,7 @@ class OneStage(nn.Module):
         return torch.cat((places, distances, centreness, logits[..., 1:]), 2)
 
 
-class TwoStage(nn.Module):
+class TwoStage(Detector):
     """Faster R-CNN and its like: a row for each box that is kept of an image. A teacher by hints, not a student.
 
     Each box is a place at its centre. The maps of the pyramid are ``backbone.fpn.layer_blocks.0`` (the finest) and on.
@@ -89,8 +103,8 @@ class TwoStage(nn.Module):
     """
 
     def __init__(self, detector: nn.Module):
-        super().__init__()
-        self.backbone, self.rpn = detector.get_submodule("backbone"), detector.get_submodule("rpn")
+        super().__init__(detector)
+        self.rpn = detector.get_submodule("rpn")
         self.roi_heads = detector.get_submodule("roi_heads")
         self.most = cast(int, self.roi_heads.detections_per_img)
         last = detector.get_submodule("roi_heads.box_predictor.cls_score")

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from understudy.errors import UserError, did_you_mean
 from understudy.models import outside
 from understudy.models.catalogue import NetworkSpec
+from understudy.models.detectors import Detector
 from understudy.models.origins import plain_settings
 from understudy.models.outside import Which, timm_name, torchvision_weights
 from understudy.models.preprocessing import INTERPOLATIONS, Interpolation, Normalized, Preprocessing
@@ -129,6 +130,10 @@ def own_inputs(network: nn.Module) -> InputConfig | None:
     >>> own_inputs(nn.Linear(1, 1)) is None
     True
     """
+    if isinstance(network, Detector):
+        return InputConfig(
+            str(getattr(network.__dict__.get("built_as"), "name", "torchvision")), network.mean, network.std
+        )
     spec, config = network.__dict__.get("built_as"), getattr(network, "pretrained_cfg", None)
     if isinstance(config, Mapping) and config.get("mean"):
         return _of_timm_config(str(config.get("architecture")), config)

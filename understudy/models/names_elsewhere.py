@@ -35,7 +35,10 @@ def renamed(network: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, Tens
 
 
 def _of_efficientnet_pytorch(network: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Both packages list the same modules in the order in which they compute; only the names differ."""
+    """Both packages list the same modules in the order in which they compute; only the names differ.
+
+    A network without the last modules, such as the backbone of a detector, leaves their weights under their own names.
+    """
     if any(isinstance(m, nn.BatchNorm2d) and m.eps != _EPS for m in network.modules()):
         raise UserError(
             "the weights have EfficientNet-PyTorch's names, and are of networks with TensorFlow's padding and batch "
@@ -46,7 +49,7 @@ def _of_efficientnet_pytorch(network: nn.Module, weights: Mapping[str, Tensor]) 
     inside = [f"_blocks.{number}.{part}" for number in sorted(numbers) for part in _IN_BLOCK]
     theirs = [name for name in (*_STEM, *inside, *_HEAD) if name in there]
     ours = list(dict.fromkeys(name.rpartition(".")[0] for name in network.state_dict()))
-    names = dict(zip(theirs, ours, strict=False)) if len(theirs) == len(ours) == len(there) else {}
+    names = dict(zip(theirs, ours, strict=False)) if len(ours) <= len(theirs) == len(there) else {}
     return {
         f"{names.get(module, module)}.{parameter}": value
         for (module, _, parameter), value in ((name.rpartition("."), value) for name, value in weights.items())

@@ -99,7 +99,7 @@ class Normalized(Preprocessing):
             raise UserError(f"images with {images.shape[1]} channels meet mean and std for {len(self.mean)}")
         if self.size is not None:
             images = resized(images, self.size, self.interpolation)
-        return (images - self.mean) / self.std
+        return (images - self.mean).div_(self.std)  # in place: large batches spend more time on fresh memory
 
     def describe(self) -> dict[str, object]:
         return dict(self._described)

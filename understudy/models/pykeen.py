@@ -14,8 +14,9 @@ class PyKEEN(nn.Module):
     """A trained model of PyKEEN in the form of the task ``links``.
 
     Tails are scored by the model's ``score_t``, and heads, for which the task asks by inverse relations, by its
-    ``score_h``. Its numbers of entities and relations are those of its triples factory; they are brought into the order
-    of the task.
+    ``score_h``; of a model that was trained with ``create_inverse_triples``, also by ``score_t``, for its own inverse
+    relations, as its ``predict_h`` does. Its numbers of entities and relations are those of its triples factory; they
+    are brought into the order of the task.
 
     Args:
         module: the model.
@@ -34,6 +35,7 @@ class PyKEEN(nn.Module):
             if not callable(getattr(module, name, None)):
                 raise UserError(f"a {type(module).__name__} is no model of PyKEEN: it has no {name}")
         self.model = module
+        self.has_inverses = bool(getattr(module, "use_inverse_triples", False))
         self.entities: Tensor
         self.relations: Tensor
         self.register_buffer("entities", _numbers(task.entities, entity_to_id, "entity"), persistent=False)
@@ -48,8 +50,11 @@ class PyKEEN(nn.Module):
         for inverse in (False, True):
             rows = ((relation >= count) == inverse).nonzero().flatten()
             if len(rows):
-                pair = (kinds[rows], asked[rows]) if inverse else (asked[rows], kinds[rows])
-                score = cast(Callable[[Tensor], Tensor], self.model.score_h if inverse else self.model.score_t)
+                kind, known, by_head = kinds[rows], asked[rows], inverse
+                if self.has_inverses:  # its relation r has the number 2 r, the inverse of it 2 r + 1
+                    kind, by_head = 2 * kind + inverse, False
+                score = cast(Callable[[Tensor], Tensor], self.model.score_h if by_head else self.model.score_t)
+                pair = (kind, known) if by_head else (known, kind)
                 scores[rows] = score(torch.stack(pair, 1))[:, chosen].to(scores.dtype)
         return scores
 

@@ -1,6 +1,7 @@
 """A family of networks as a function from size to network, for paths from large to small."""
 
 import contextlib
+import functools
 import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
@@ -120,10 +121,17 @@ def recognised(network: nn.Module, shape: tuple[int, ...], classes: int) -> Netw
     wanted = _shapes(network)
     for family in FAMILIES.values():
         for size in (*family.sizes, *family.more):
-            spec = NetworkSpec(family.sized.replace("<size>", size))
-            with contextlib.suppress(UserError):  # images too small for this one
-                if _shapes(outline(spec, shape, classes)) == wanted:
-                    return spec
+            name = family.sized.replace("<size>", size)
+            if _shapes_of(name, shape, classes) == wanted:
+                return NetworkSpec(name)
+    return None
+
+
+@functools.cache
+def _shapes_of(name: str, shape: tuple[int, ...], classes: int) -> dict[str, torch.Size] | None:
+    """The shapes of a network by its name; None where the images are too small for it."""
+    with contextlib.suppress(UserError):
+        return _shapes(outline(NetworkSpec(name), shape, classes))
     return None
 
 

@@ -156,13 +156,14 @@ def _begin_body(network: nn.Module, name: str, candidates: Sequence[Mapping[str,
     """Load weights of a classifier into the body of a network; the other modules are what has none."""
     body = network.get_submodule(name)
     own = body.state_dict()
-    for weights in candidates:
+    named = [renamed(body, each) for each in candidates]
+    for weights in named:
         kept = {key: value for key, value in weights.items() if key in own}
         if _fits(body, kept):
             restore(body, {**own, **kept})
             others = tuple(child for child, _ in network.named_children() if child != name)
             return Head(others, 0, None, tuple(key for key in weights if key not in own))
-    kept = max(({key: value for key, value in each.items() if key in own} for each in candidates), key=len)
+    kept = max(({key: value for key, value in each.items() if key in own} for each in named), key=len)
     raise UserError(f"{source} does not fit the {name} {type(body).__name__}: {_misfit(body, kept)}")
 
 

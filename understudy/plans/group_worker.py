@@ -37,6 +37,9 @@ def lead(group: Group, job: Job, builders: Builders, callback: Callback, stop: S
     """Carry out a job with the other ranks. Where one of them is lost, this process ends, and the engine sees it."""
     try:
         group.tell(Message(job=job))
+    except RuntimeError:  # it was lost since the last job
+        os._exit(1)
+    try:
         return group.trained(lambda: carry_out(job, builders, callback, stop))
     except LostRankError:
         os._exit(1)

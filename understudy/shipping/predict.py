@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from understudy.data.clouds import SUFFIXES as CLOUDS
-from understudy.data.clouds import Points, clouds, read_cloud
+from understudy.data.clouds import Points, clouds, read_cloud, within
 from understudy.data.images import SUFFIXES, Fit, fitted, outline, upright
 from understudy.errors import UserError
 from understudy.export.open import Student, open_student
@@ -103,7 +103,8 @@ def _answered(student: Student, names: Sequence[Prediction], top: int) -> list[P
     for place, name in enumerate(names):
         if name.problem is None:
             try:
-                pictures.append((place, *fitted(Path(name.image), seen.shape, seen.image, seen.resize)))
+                sample = fitted(Path(name.image), seen.shape, seen.image, seen.resize, seen.decoder)
+                pictures.append((place, *sample))
             except UserError as error:
                 answers[place] = replace(name, problem=str(error))
     if pictures:
@@ -115,13 +116,16 @@ def _answered(student: Student, names: Sequence[Prediction], top: int) -> list[P
 
 
 def _of_clouds(student: Student, names: Sequence[Prediction], top: int) -> list[Prediction]:
-    """The answers to one batch of clouds; files that cannot be read keep their position."""
+    """The answers to one batch of clouds; files that cannot be read keep their position.
+
+    Points outside the square are left out first, so that they take no place of the others.
+    """
     read, answers = list[tuple[int, Points]](), list(names)
-    numbers, points, _ = student.description.input.shape
+    numbers, points, side = student.description.input.shape
     for place, name in enumerate(names):
         if name.problem is None:
             try:
-                read.append((place, read_cloud(Path(name.image), numbers)))
+                read.append((place, within(read_cloud(Path(name.image), numbers), side)))
             except UserError as error:
                 answers[place] = replace(name, problem=str(error))
     if read:

@@ -125,10 +125,6 @@ class Classification(Task):
         )
 
     @property
-    def outputs(self) -> int:
-        return len(self.classes)
-
-    @property
     def names(self) -> tuple[str, ...]:
         return self.classes
 

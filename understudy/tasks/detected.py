@@ -1,19 +1,18 @@
 """Boxes that were found: right or wrong by an image's objects, and in words.
 
-An answer is as ``Detection.detections`` makes it: ``boxes`` (N, M, 4), ``scores`` (N, M) and ``classes`` (N, M), the
+An answer is as ``Detecting.detections`` makes it: ``boxes`` (N, M, ...), ``scores`` (N, M) and ``classes`` (N, M), the
 surest first and -1 for none.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 from torch import Tensor
 
-from understudy.nested import Nested
 from understudy.precision import exact
-from understudy.tasks.average_precision import Precision
-from understudy.tasks.boxes import BOXES, CLASSES, NONE, Boxes, boxes_of
+from understudy.tasks.average_precision import Bools, Floats, Ints
+from understudy.tasks.boxes import BOXES, CLASSES, NONE, Boxes
 from understudy.tasks.task import Differing, Values
 
 SCORES = "scores"
@@ -23,9 +22,15 @@ Kind = Literal["student", "teacher", "both"]
 Alike = Callable[[Tensor, Tensor], Tensor]  # of boxes (N, M, ...) and (N, L, ...): whether they may be of one object
 
 
-def add(precision: Precision, answer: Values, targets: Nested) -> None:
-    """Count a batch, image by image."""
-    objects = boxes_of(targets)
+class Counting(Protocol):
+    """A precision that is fed sample by sample."""
+
+    def add(self, boxes: Floats, scores: Floats, classes: Ints, objects: Floats, labels: Ints, ignored: Bools) -> None:
+        """The detections of one sample, and its objects."""
+
+
+def add(precision: Counting, answer: Values, objects: Boxes) -> None:
+    """Count a batch, sample by sample."""
     found = [answer[key].detach().cpu().numpy() for key in (BOXES, SCORES, CLASSES)]
     wanted = [value.cpu().numpy() for value in (objects.boxes, objects.classes, objects.ignored)]
     for boxes, scores, classes, theirs, labels, ignored in zip(*found, *wanted, strict=True):

@@ -10,11 +10,11 @@ from torch import Tensor
 
 from understudy.errors import UserError
 from understudy.nested import Nested
-from understudy.precision import exact, wide
+from understudy.precision import wide
 from understudy.tasks import detected
-from understudy.tasks.boxes import BOXES, CLASSES, NONE, Boxes
+from understudy.tasks.boxes import BOXES, CLASSES, IGNORED, NONE, Boxes, whole
 from understudy.tasks.detected import SCORES
-from understudy.tasks.task import LOSS, Figure, Task, Values, only
+from understudy.tasks.task import Figure, Task, Values, only
 
 PLACES = "places"  # the value of an answer: (N, P, columns + C)
 X = slice(0, 3)  # the columns of a place: its x, y and stride
@@ -76,12 +76,14 @@ class Detecting(Task):
         """(N, M, L) bool, whether boxes (N, M, ...) and others (N, L, ...) may be of one object."""
 
     @property
-    def outputs(self) -> int:
-        return len(self.classes)
-
-    @property
     def names(self) -> tuple[str, ...]:
         return self.classes
+
+    def converted(self, targets: Nested) -> Nested:
+        found = self.objects(targets)
+        classes = whole(found.classes)
+        boxes = found.boxes.float().masked_fill((classes == NONE)[..., None], 0.0)  # what pads may be anything
+        return {BOXES: boxes, CLASSES: classes, IGNORED: found.ignored}
 
     def check(self, targets: Nested) -> None:
         found, count = self.objects(targets), len(self.classes)
@@ -198,25 +200,6 @@ class Detecting(Task):
     def commonest(self, answer: Values) -> float | None:
         """The share of samples without any box."""
         return (answer[CLASSES] < 0).all(1).float().mean().item() if len(answer[CLASSES]) else None
-
-
-class MeanLoss:
-    """The mean supervised loss of a detection, which its meters measure beside their figures."""
-
-    def __init__(self, task: Detecting):
-        self.task, self.count = task, 0
-        self.total: Tensor | None = None
-
-    def update(self, answer: Values, targets: Nested) -> None:
-        losses = self.task.loss(answer, targets)
-        total = exact(losses).sum()
-        self.total = total if self.total is None else self.total + total
-        self.count += len(losses)
-
-    def compute(self) -> dict[str, float]:
-        if self.total is None:
-            raise UserError("there are no samples to measure on")
-        return {LOSS: self.total.item() / self.count}
 
 
 def _computed(name: str, value: Tensor) -> Tensor:

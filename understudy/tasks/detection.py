@@ -18,7 +18,6 @@ from understudy.tasks.boxes import (
     BOXES,
     CLASSES,
     IGNORED,
-    NONE,
     Boxes,
     areas,
     boxes_of,
@@ -28,9 +27,9 @@ from understudy.tasks.boxes import (
     moved,
     responsible,
     suppressed,
-    whole,
 )
-from understudy.tasks.detecting import PLACES, Detecting, MeanLoss, X
+from understudy.tasks.detecting import PLACES, Detecting, X
+from understudy.tasks.meters import MeanLoss
 from understudy.tasks.task import Differing, Figure, Meter, Moves, Numbers, Rows, Told, Values
 
 SIDES, CENTRE, FIRST = slice(3, 7), 7, 8  # the columns of a place
@@ -97,12 +96,6 @@ class Detection(Detecting):
     def luck(self, figure: Figure, samples: int) -> float:
         """Boxes at random hardly find any object."""
         return 0.002
-
-    def converted(self, targets: Nested) -> Nested:
-        found = boxes_of(targets)
-        classes = whole(found.classes)
-        boxes = found.boxes.float().masked_fill((classes == NONE)[..., None], 0.0)  # what pads may be anything
-        return {BOXES: boxes, CLASSES: classes, IGNORED: found.ignored}
 
     def check(self, targets: Nested) -> None:
         super().check(targets)
@@ -227,7 +220,7 @@ class Detection(Detecting):
         """``options``: the first figure of each class, all seeds together."""
         precision = self.precision()
         for answer in answers:
-            detected.add(precision, answer, targets)
+            detected.add(precision, answer, boxes_of(targets))
         values = precision.of_classes().mean(1).tolist()
         return {"options": [None if value != value else value for value in values]}
 
@@ -267,7 +260,7 @@ class BoxMeter:
         self.precision = task.precision()
 
     def update(self, answer: Values, targets: Nested) -> None:
-        detected.add(self.precision, self.task.detections(answer), targets)
+        detected.add(self.precision, self.task.detections(answer), boxes_of(targets))
         self.loss.update(answer, targets)
 
     def compute(self) -> dict[str, float]:

@@ -15,10 +15,10 @@ from understudy.nested import Nested, Shape
 from understudy.precision import wide
 from understudy.tasks import detected
 from understudy.tasks.average_precision import Floats
-from understudy.tasks.boxes import BOXES, CLASSES, IGNORED, NONE, Boxes, suppressed_where, whole
+from understudy.tasks.boxes import BOXES, CLASSES, IGNORED, NONE, Boxes, suppressed_where
 from understudy.tasks.centre_precision import CentrePrecision, detection_score, mean_precision
-from understudy.tasks.detected import SCORES
-from understudy.tasks.detecting import PLACES, Detecting, MeanLoss, X
+from understudy.tasks.detecting import PLACES, Detecting, X
+from understudy.tasks.meters import MeanLoss
 from understudy.tasks.space import CENTRE, HEADING, SIZES, VELOCITY, covered, distances, objects_of, turned
 from understudy.tasks.task import Figure, Meter, Numbers, Rows, Told, Turns, Values
 
@@ -139,17 +139,11 @@ class Detection3D(Detecting):
     def objects(targets: Nested) -> Boxes:
         return objects_of(targets)
 
-    def converted(self, targets: Nested) -> Nested:
-        found = objects_of(targets)
-        classes = whole(found.classes)
-        boxes = found.boxes.float().masked_fill((classes == NONE)[..., None], 0.0)  # what pads may be anything
-        return {BOXES: boxes, CLASSES: classes, IGNORED: found.ignored}
-
     def check(self, targets: Nested) -> None:
         super().check(targets)
         found = objects_of(targets)
         broken = ~torch.isfinite(found.boxes[..., : VELOCITY.start]).all(2) | ~(found.boxes[..., SIZES] > 0).all(2)
-        broken &= found.classes >= 0
+        broken = (broken | found.boxes[..., VELOCITY].isinf().any(2)) & (found.classes >= 0)
         if broken.any():
             first, place = (int(number) for number in broken.nonzero()[0])
             raise UserError(
@@ -202,6 +196,16 @@ class Detection3D(Detecting):
 
     def scores(self, answer: Values) -> Tensor:
         return wide(answer[PLACES][..., FIRST:]).sigmoid()
+
+    def misfit(self, answer: Values) -> str | None:
+        """Also of places elsewhere than on the square: figures might be right, and hints would be at other places."""
+        if (wrong := super().misfit(answer)) or answer[PLACES].is_meta or not answer[PLACES].numel():
+            return wrong
+        x_y, step = wide(answer[PLACES][..., X]).split([2, 1], 2)
+        reach = (x_y.abs() + step / 2).max().item()
+        if abs(reach - self.side / 2) <= step.max().item() / 2:
+            return None
+        return f"its places reach {reach:g} m from 0, 0, and the square of {self.side} m reaches {self.side / 2:g} m"
 
     def suppressed(self, boxes: Tensor, classes: Tensor) -> Tensor:
         return suppressed_where(self._near, boxes, classes)
@@ -323,22 +327,12 @@ class Detection3D(Detecting):
         )
 
     def add(self, precision: CentrePrecision, answer: Values, targets: Nested) -> None:
-        """Count the boxes that are kept of a batch, sample by sample."""
+        """Count the boxes that are kept of a batch, those within the ranges of their classes."""
         objects = objects_of(targets)
-        found = answer[BOXES], answer[SCORES], answer[CLASSES].masked_fill(~self._counts(answer), NONE)
+        classes = answer[CLASSES].masked_fill(~self._counts(answer), NONE)
         there = self._counts({BOXES: objects.boxes, CLASSES: objects.classes})
-        wanted = objects.boxes, objects.classes.masked_fill(~there, NONE), objects.ignored
-        arrays = [value.detach().cpu().numpy() for value in (*found, *wanted)]
-        for boxes, scores, classes, theirs, labels, ignored in zip(*arrays, strict=True):
-            kept, known = classes >= 0, labels >= 0
-            precision.add(
-                boxes[kept].astype("float64"),
-                scores[kept].astype("float64"),
-                classes[kept],
-                theirs[known].astype("float64"),
-                labels[known],
-                ignored[known],
-            )
+        counted = Boxes(objects.boxes, objects.classes.masked_fill(~there, NONE), objects.ignored)
+        detected.add(precision, {**answer, CLASSES: classes}, counted)
 
     def _counts(self, boxes: Values) -> Tensor:
         """(N, M) bool, whether boxes are within the range of their class."""

@@ -90,10 +90,6 @@ class Links(Task):
         )
 
     @property
-    def outputs(self) -> int:
-        return len(self.entities)
-
-    @property
     def names(self) -> tuple[str, ...]:
         return self.entities
 

@@ -1,4 +1,4 @@
-"""Metrics of torchmetrics as a task's meter."""
+"""What meters of several tasks share: the mean supervised loss, and metrics of torchmetrics as a task's meter."""
 
 from collections.abc import Callable, Mapping
 from typing import Protocol, Self
@@ -6,9 +6,36 @@ from typing import Protocol, Self
 import torch
 from torch import Tensor
 
+from understudy.errors import UserError
 from understudy.nested import Nested
 from understudy.precision import exact_dtype
 from understudy.tasks.task import LOSS, Task, Values
+
+
+class MeanLoss:
+    """The mean supervised loss of a task, which its meters measure beside their figures.
+
+    >>> from understudy.tasks import Regression
+    >>> loss = MeanLoss(Regression(("price",)))
+    >>> loss.update({"values": torch.tensor([[1.0], [3.0]])}, torch.tensor([[1.0], [1.0]]))
+    >>> loss.compute()
+    {'loss': 2.0}
+    """
+
+    def __init__(self, task: Task):
+        self.task, self.count = task, 0
+        self.total: Tensor | None = None
+
+    def update(self, answer: Values, targets: Nested) -> None:
+        losses = self.task.loss(answer, targets)
+        total = losses.to(exact_dtype(losses.device)).sum()
+        self.total = total if self.total is None else self.total + total
+        self.count += len(losses)
+
+    def compute(self) -> dict[str, float]:
+        if self.total is None:
+            raise UserError("there are no samples to measure on")
+        return {LOSS: self.total.item() / self.count}
 
 
 class Metric(Protocol):
@@ -42,22 +69,18 @@ class MetricMeter:
     """
 
     def __init__(self, task: Task, metrics: Mapping[str, Metric], pick: Pick | None = None):
-        self.task, self.metrics, self.count = task, dict(metrics), 0
+        self.task, self.metrics, self.loss = task, dict(metrics), MeanLoss(task)
         self.pick = pick or self._first
-        self.loss: Tensor | None = None
 
     def update(self, answer: Values, targets: Nested) -> None:
         predictions, wanted = self.pick(answer, targets)
         for metric in self.metrics.values():
             metric.to(predictions.device).update(predictions, wanted)
-        losses = self.task.loss(answer, targets)
-        total = losses.sum(dtype=exact_dtype(losses.device))
-        self.loss = total if self.loss is None else self.loss + total
-        self.count += len(losses)
+        self.loss.update(answer, targets)
 
     def compute(self) -> dict[str, float]:
-        loss = 0.0 if self.loss is None else self.loss.item() / self.count
-        return {name: float(metric.compute()) for name, metric in self.metrics.items()} | {LOSS: loss}
+        loss = self.loss.compute()
+        return {name: float(metric.compute()) for name, metric in self.metrics.items()} | loss
 
     def _first(self, answer: Values, targets: Nested) -> tuple[Tensor, Tensor]:
         assert isinstance(targets, Tensor)

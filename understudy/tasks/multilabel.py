@@ -61,10 +61,6 @@ class MultiLabel(Task):
         )
 
     @property
-    def outputs(self) -> int:
-        return len(self.labels)
-
-    @property
     def names(self) -> tuple[str, ...]:
         return self.labels
 

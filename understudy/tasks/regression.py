@@ -60,10 +60,6 @@ class Regression(Task):
         return Figure("mae", "mean absolute error", "lower"), Figure("r2", "R2", chance=0.0)
 
     @property
-    def outputs(self) -> int:
-        return len(self.names)
-
-    @property
     def about(self) -> str:
         return f"{self.outputs} numbers"
 

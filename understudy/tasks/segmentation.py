@@ -13,7 +13,8 @@ from understudy.errors import UserError
 from understudy.nested import Nested
 from understudy.precision import exact, wide
 from understudy.tasks.classification import LOGITS
-from understudy.tasks.task import LOSS, Figure, Meter, Moves, Numbers, Rows, Task, Told, Values, outputs_by_name
+from understudy.tasks.meters import MeanLoss
+from understudy.tasks.task import Figure, Meter, Moves, Numbers, Rows, Task, Told, Values, outputs_by_name
 
 OUT = "out"  # under which torchvision's networks answer
 MAP = "classes"  # of a kept answer: the class of each pixel
@@ -65,10 +66,6 @@ class Segmentation(Task):
             Figure("miou", "mean IoU", unit="share"),
             Figure("pixel_accuracy", "pixel accuracy", unit="share", chance=self.commonest_share),
         )
-
-    @property
-    def outputs(self) -> int:
-        return len(self.classes)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -236,25 +233,22 @@ class PixelMeter:
     """
 
     def __init__(self, task: Segmentation):
-        self.task, self.count = task, 0
+        self.task, self.loss = task, MeanLoss(task)
         self.counts: Tensor | None = None
-        self.loss: Tensor | None = None
 
     def update(self, answer: Values, targets: Nested) -> None:
         masks = _maps(targets)
         chosen = _on_grid(answer[LOGITS], masks).argmax(1)
         counts = self.task.counted(chosen, masks)
-        loss = exact(self.task.loss(answer, targets)).sum()
         self.counts = counts if self.counts is None else self.counts + counts
-        self.loss = loss if self.loss is None else self.loss + loss
-        self.count += len(masks)
+        self.loss.update(answer, targets)
 
     def compute(self) -> dict[str, float]:
-        if self.counts is None or self.loss is None:
-            raise UserError("there are no samples to measure on")
+        loss = self.loss.compute()
+        assert self.counts is not None
         right, pixels = self.counts.diag().sum().item(), self.counts.sum().item()
         miou = _ious(self.counts).nanmean().item()
-        return {"miou": miou, "pixel_accuracy": right / max(pixels, 1), LOSS: self.loss.item() / self.count}
+        return {"miou": miou, "pixel_accuracy": right / max(pixels, 1), **loss}
 
 
 def _ious(counts: Tensor) -> Tensor:

@@ -13,7 +13,8 @@ from understudy.errors import UserError
 from understudy.nested import Nested
 from understudy.precision import exact, wide
 from understudy.tasks.classification import LOGITS
-from understudy.tasks.task import LOSS, Figure, Meter, Numbers, Rows, Task, Told, Values, only
+from understudy.tasks.meters import MeanLoss
+from understudy.tasks.task import Figure, Meter, Numbers, Rows, Task, Told, Values, only
 from understudy.tasks.words import SPECIAL, Words
 
 NO_WORD = -100  # the target of a token with which no word begins, as in Hugging Face's examples
@@ -76,10 +77,6 @@ class Tags(Words, Task):
         accuracy = Figure("accuracy", "accuracy of words", unit="share", chance=self.commonest_share)
         f1 = Figure("f1", "F1 of entities", unit="share", chance=0.0)
         return (f1, accuracy) if self.scheme == "bio" else (accuracy,)
-
-    @property
-    def outputs(self) -> int:
-        return len(self.classes)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -212,9 +209,8 @@ class TagMeter:
     """
 
     def __init__(self, task: Tags):
-        self.task, self.count = task, 0
+        self.task, self.loss = task, MeanLoss(task)
         self.counts: Tensor | None = None  # entities that are right, found and there; words that are right, words
-        self.loss: Tensor | None = None
 
     def update(self, answer: Values, targets: Nested) -> None:
         numbers = self.task._there(targets, answer[LOGITS])
@@ -225,17 +221,15 @@ class TagMeter:
         if self.task.scheme == "bio":
             of_entities = counted(chosen, numbers, kinds(self.task.classes))
         counts = torch.cat((of_entities, of_words))
-        loss = exact(self.task.loss(answer, targets)).sum()
         self.counts = counts if self.counts is None else self.counts + counts
-        self.loss = loss if self.loss is None else self.loss + loss
-        self.count += len(numbers)
+        self.loss.update(answer, targets)
 
     def compute(self) -> dict[str, float]:
-        if self.counts is None or self.loss is None:
-            raise UserError("there are no samples to measure on")
+        loss = self.loss.compute()
+        assert self.counts is not None
         right, found, there, of_words, words = self.counts.tolist()
         f1 = {"f1": 2 * right / (found + there) if found + there else 0.0} if self.task.scheme == "bio" else {}
-        return {**f1, "accuracy": of_words / max(words, 1), LOSS: self.loss.item() / self.count}
+        return {**f1, "accuracy": of_words / max(words, 1), **loss}
 
 
 def kinds(classes: Sequence[str]) -> tuple[tuple[int, bool], ...]:

@@ -210,8 +210,8 @@ class Differing:
 class Task(ABC):
     """The meaning of targets and answers. Subclasses are frozen dataclasses; their fields are JSON values.
 
-    A task has no state. Only ``of``, ``figures``, ``outputs``, ``check``, ``answer``, ``misfit``, ``loss``, ``meter``
-    and ``told`` must be written; the rest has a default that says no more than is true of any task.
+    A task has no state. Only ``of``, ``figures``, ``names`` or ``outputs``, ``check``, ``answer``, ``misfit``,
+    ``loss``, ``meter`` and ``told`` must be written; the rest has a default that says no more than is true of any task.
 
     ``rows_per_sample`` is what methods on class scores ask for: ``"one"`` if each sample is one question with C
     options, ``"many"`` if it is several, None if there are no class scores. Rows are made by ``rows``; a task that does
@@ -249,9 +249,9 @@ class Task(ABC):
         """The metrics. The first one selects epochs and students, and is shown first."""
 
     @property
-    @abstractmethod
     def outputs(self) -> int:
-        """The number of a network's outputs, for building its last layer."""
+        """The number of a network's outputs, for building its last layer: by default that of their names."""
+        return len(self.names)
 
     def sizes(self, shape: Shape) -> tuple[int, ...]:
         """The sizes that a network for inputs of this shape is built with: by default the shape of the first tensor."""

@@ -1,19 +1,24 @@
 """Texts as token ids and a mask: words, WordPiece, and tokenizers of Hugging Face; shared by the tasks of texts."""
 
+import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 import torch
 from torch import Tensor
 
-from understudy.errors import OptionalPackageError, UserError
+from understudy.errors import OptionalPackageError, UserError, did_you_mean
 from understudy.nested import Shape
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
+
+    from understudy.tasks.text import Text
+    from understudy.tasks.text_scores import TextScores
 
 PAD, UNKNOWN, START, END = "[PAD]", "[UNK]", "[CLS]", "[SEP]"
 SPECIAL = (PAD, UNKNOWN, START, END)
@@ -162,7 +167,7 @@ class Words:
         except ModuleNotFoundError as error:
             raise OptionalPackageError("tokenizers", "transformers", "tokens = 'tokenizer'") from error
         try:
-            tokenizer = Tokenizer.from_str(self.tokenizer)
+            tokenizer = Tokenizer.from_str(_blank_before_words(self.tokenizer) if self.whole_words else self.tokenizer)
         except Exception as error:  # the library raises nothing more special
             raise UserError(f"this is no tokenizer.json of Hugging Face's tokenizers: {error}") from error
         tokenizer.no_padding()
@@ -172,6 +177,19 @@ class Words:
     @cached_property
     def _token_ids(self) -> dict[str, int]:
         return {token: number for number, token in enumerate(self.vocabulary)}
+
+
+def _blank_before_words(tokenizer: str) -> str:
+    """The text of a tokenizer that takes words by themselves as it takes them within a text, after a blank.
+
+    Byte-level tokenizers (GPT-2's, RoBERTa's) have other tokens for a word without a blank before it.
+    """
+    described = json.loads(tokenizer)
+    step = described.get("pre_tokenizer") or {}
+    for each in step.get("pretokenizers", [step]):
+        if each.get("type") == "ByteLevel":
+            each["add_prefix_space"] = True
+    return json.dumps(described)
 
 
 def _both(text: str) -> tuple[str, str]:
@@ -199,6 +217,21 @@ def by_tables(task: Words, tables: Mapping[str, Words], texts: Iterable[str]) ->
     return task.encode(texts) | further
 
 
+def cut_off(task: "Text | TextScores", texts: Sequence[str], inputs: Mapping[str, Tensor]) -> int:
+    """How many texts have more tokens than the task's ``length``, so that their ends are not among their inputs.
+
+    >>> task = understudy.tasks.Text(("bad", "good"), length=4)
+    >>> texts = ["fine", "a fine film", "so fine"]
+    >>> cut_off(task, texts, task.encode(texts))
+    1
+    """
+    full = inputs[MASK].all(1).nonzero().flatten().tolist()
+    if not full:
+        return 0
+    longer = replace(task, length=task.length + 1)
+    return int(longer.encode([texts[index] for index in full])[MASK].all(1).sum())
+
+
 def of_table(inputs: Mapping[str, V], table: str = "") -> dict[str, V]:
     """The inputs of one token table under their plain names; by default those of the task.
 
@@ -210,6 +243,8 @@ def of_table(inputs: Mapping[str, V], table: str = "") -> dict[str, V]:
     """
     begins = f"{table}{OF}"
     own = {name.removeprefix(begins): value for name, value in inputs.items() if table and name.startswith(begins)}
+    if table and not own and (known := tables_of(inputs)):
+        raise UserError(f"the inputs have no tokens of the table {table!r}{did_you_mean(table, known)}")
     return own or {name: value for name, value in inputs.items() if OF not in name}
 
 

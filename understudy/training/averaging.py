@@ -1,7 +1,6 @@
 """An exponential moving average of the student's weights (EMA)."""
 
 import copy
-from collections.abc import Iterator
 from typing import TypedDict
 
 import torch
@@ -34,7 +33,7 @@ class Average:
     def update(self) -> None:
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         self.updates += 1
-        pairs = [(own_shard(mean), own_shard(value)) for mean, value in self._pairs()]
+        pairs = self._pairs()
         numbers = [pair for pair in pairs if pair[0].is_floating_point()]
         if numbers:  # all in a few calls, since each one costs a GPU more than most tensors do
             means, values = map(list, zip(*numbers, strict=True))
@@ -43,8 +42,11 @@ class Average:
             if not mean.is_floating_point():
                 mean.copy_(value)
 
-    def _pairs(self) -> Iterator[tuple[Tensor, Tensor]]:
-        return zip(self.network.state_dict().values(), self.source.state_dict().values(), strict=True)
+    def _pairs(self) -> list[tuple[Tensor, Tensor]]:
+        """Each mean and its value, once: layers that share a tensor name it several times."""
+        values = zip(self.network.state_dict().values(), self.source.state_dict().values(), strict=True)
+        pairs = [(own_shard(mean), own_shard(value)) for mean, value in values]
+        return list({(mean.data_ptr(), mean.shape): (mean, value) for mean, value in pairs}.values())
 
     def state_dict(self) -> AverageState:
         return {"updates": self.updates, "network": self.network.state_dict()}

@@ -47,6 +47,7 @@ from understudy.training.state import copy_of
 from understudy.whole_norm import of_own_rank, over_ranks
 
 SHARES_EVERY = 100  # steps; measuring the terms' gradients costs about half a step for each of them
+OVERFLOWING = 10  # one of so many steps may overflow in float16 without a note
 FIGURES = 50  # steps of an epoch whose figure is measured, at least, as far as it has so many
 
 
@@ -276,8 +277,10 @@ class Training:
             yield
             began = time.monotonic()
         self._check_finite()
+        steps = self.data.train.steps(stage.config.batch)
+        self._check_scale(stage, steps)
         self.stage_state.share_statistics()
-        record = self._record(stage, self.data.train.steps(stage.config.batch))
+        record = self._record(stage, steps)
         place.seconds += time.monotonic() - began
         place.epoch, place.step = place.epoch + 1, 0
         self.sums.zero_()
@@ -403,8 +406,21 @@ class Training:
             f"lower the learning rate or the term's weight{kept}"
         )
 
-    def _diverged(self, text: str) -> FailedTrainingError:
-        return FailedTrainingError(f"{self.name}: {text}", training=self.name, reason="its loss is no longer a number")
+    def _check_scale(self, stage: Stage, steps: int) -> None:
+        """In float16, steps that overflow are left out: many are a note, and all of them at any scale an error."""
+        left_out = self.stage_state.scaling.left_out()
+        if left_out * OVERFLOWING <= steps:
+            return
+        text = (
+            f"stage {stage.name!r}, epoch {self.place.epoch + 1}: {left_out} of {steps} steps were left out, since "
+            'their gradients overflowed: set precision = "bfloat16" or "float32" in the settings'
+        )
+        if left_out >= steps and self.stage_state.scaling.scale < 1:
+            raise self._diverged(text, reason="its gradients overflow in float16")
+        self.callback.note(f"{self.name}, {text}, unless this ends after the first steps")
+
+    def _diverged(self, text: str, reason: str = "its loss is no longer a number") -> FailedTrainingError:
+        return FailedTrainingError(f"{self.name}: {text}", training=self.name, reason=reason)
 
     def _record(self, stage: Stage, steps: int) -> Epoch:
         """Write the epoch's line in the log, and keep the best weights so far."""

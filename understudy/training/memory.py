@@ -61,7 +61,10 @@ def told_in_steps(name: str, batch: int, settings: Settings) -> Iterator[None]:
         if not out_of_memory(error):
             raise
         at_once = min(batch, settings.microbatch or batch)
+        lacking = f"{name}: {settings.torch_device.type} has no memory for a step with"
+        if at_once == 1:
+            raise UserError(f"{lacking} one sample: take a smaller network, or smaller samples") from error
         raise UserError(
-            f"{name}: {settings.torch_device.type} has no memory for a step with {at_once} samples: set "
-            f"settings.microbatch = {max(1, at_once // 2)}, which adds up the same gradient, or a smaller train.batch"
+            f"{lacking} {at_once} samples: set settings.microbatch = {at_once // 2}, which adds up the same gradient, "
+            "or a smaller train.batch"
         ) from error

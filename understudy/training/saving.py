@@ -2,15 +2,20 @@
 
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from torch import Tensor
+
+from understudy.data.dataset import usable_memory
 from understudy.errors import UserError
 from understudy.ranks import Ranks
 from understudy.training import checkpoints, parts
 
 SHARE = 0.02  # the largest share of the time for checkpoints
 BESIDE = 64 * 2**20  # bytes of a state that is written by a thread, from a copy in main memory
+ROOM = 4  # such a copy takes at most one part in so many of the memory
 
 
 @dataclass(frozen=True)
@@ -54,8 +59,8 @@ class Saver:
 
     @property
     def until_next(self) -> float:
-        """Seconds between two checkpoints."""
-        if not self.every:
+        """Seconds between two checkpoints; none after an error, which the next one raises."""
+        if not self.every or self._error is not None:
             return 0.0
         taken = max(self.paused, self.written) if self.shares_cores else self.paused
         return max(self.every, taken / SHARE, 2 * self.written)
@@ -74,7 +79,7 @@ class Saver:
         if self.ranks is not None:
             tensors, shapes = parts.cut(tensors, self.ranks.rank)
             self._pending = Pending(number, structure, shapes)
-        beside = size >= BESIDE and not wait
+        beside = size >= BESIDE and not wait and self._has_room(tensors)
         if beside:
             tensors = {name: tensor.to("cpu", copy=True) for name, tensor in tensors.items()}
 
@@ -143,3 +148,10 @@ class Saver:
             raise UserError(said)
         self.paused = max(other.paused for other in everywhere) + time.monotonic() - began
         self.written = max(self.paused, *(other.written for other in everywhere))
+
+    def _has_room(self, tensors: Mapping[str, Tensor]) -> bool:
+        """Whether a copy leaves enough of the memory, on all ranks; where that is not known, it does."""
+        memory = usable_memory()
+        size = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+        room = not memory or size <= memory // ROOM
+        return room if self.ranks is None else all(self.ranks.objects(room))

@@ -1,5 +1,7 @@
 """The scale of the loss in float16, whose smallest gradients would be zero; a step that overflows is left out."""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -13,6 +15,19 @@ class Scaling:
 
     def __init__(self, settings: Settings):
         self._scaler = torch.amp.GradScaler(settings.torch_device.type) if settings.precision == "float16" else None
+        self._before = self.scale
+
+    @property
+    def scale(self) -> float:
+        """The factor of the loss, for which the host waits for the device."""
+        return 1.0 if self._scaler is None else float(self._scaler.get_scale())
+
+    def left_out(self) -> int:
+        """How many steps overflowed since the last call, at least: each one halved the scale."""
+        if self._scaler is None:
+            return 0
+        before, self._before = self._before, self.scale
+        return max(0, round(math.log2(before / self._before))) if self._before else 0
 
     def scaled(self, loss: Tensor) -> Tensor:
         return loss if self._scaler is None else self._scaler.scale(loss)
@@ -35,14 +50,16 @@ class Scaling:
     def restore(self, state: dict[str, float] | None) -> None:
         if self._scaler is not None and state:
             self._scaler.load_state_dict(state)
+            self._before = self.scale
 
 
 def check_float16(objective: Objective, settings: Settings, *, termwise: bool) -> None:
     """A UserError where gradients are taken that no scale protects."""
     if settings.precision != "float16":
         return
+    reads = objective.terms.reads
     reasons = {
-        "a term takes gradients within the loss": objective.terms.reads.gradients,
+        "a term takes gradients within the loss": reads.gradients or reads.input_gradients,
         "auto() measures the terms' gradients": objective.balance is not None,
         "each term has a momentum of its own": termwise,
         'settings.parallel = "fsdp" has parts of the gradients': settings.parallel == "fsdp",

@@ -1,10 +1,12 @@
 """Tags of words in CoNLL's columns: CoNLL-2003 in its upstream form, and any folder with files of this form.
 
-A line is a word and its columns with blanks between, the tag in one of them; a blank line ends a sentence.
+A line is a word and its columns with blanks or tabs between, the tag in one of them; a blank line ends a sentence. All
+lines of a file have as many columns.
 """
 
+import warnings
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,7 +18,7 @@ from understudy.bounds import Count, Interval
 from understudy.data.dataset import Access, Contents, DataSet
 from understudy.data.sources import InMemory
 from understudy.data.token_tables import TokenTable, tokens_of
-from understudy.errors import UserError, did_you_mean
+from understudy.errors import UserError, did_you_mean, nearest
 from understudy.tasks.tags import NO_WORD, OUTSIDE, Tags, entities
 
 FILES = {
@@ -26,6 +28,7 @@ FILES = {
 }
 FOLDERS = ("conll2003", "CoNLL-2003", "CoNLL2003", "conll-2003", ".")
 DOCUMENT = "-DOCSTART-"  # a line that begins a document, and is no sentence
+RARE = 100  # a kind so many times rarer than one that is written almost alike may be a misspelling
 Sentence = tuple[list[str], list[str]]  # words and tags
 
 
@@ -70,31 +73,47 @@ def read(settings: ConllSettings, access: Access) -> Contents:
         tokens=settings.tokens,
         scheme=settings.scheme,
         commonest_share=round(max(tags.values()) / tags.total(), 4),
-        **tokens_of(table, "conll", texts, split=lambda text: text.lower().split()),
+        **tokens_of(table, "conll", texts, split=lambda text: text.lower().split(" ")),
     )
     source, cut = _source(train, task, "the training part")
-    held = [_source(sentences(path, settings), task, str(path))[0] for path in _files(folder, "validation")]
+    held = [_measured(path, settings, task) for path in _files(folder, "validation")]
     facts: dict[str, object] = {"folder": str(folder)} | ({"words cut off": cut} if cut else {})
     test = _files(folder, "test")
     return Contents(
         source,
-        partial(_test, test[0], settings, task) if test else None,
+        partial(_measured, test[0], settings, task) if test else None,
         task=task,
         facts=facts,
         validation=held[0] if held else None,
     )
 
 
-def _classes(tags: Iterable[str], settings: ConllSettings) -> tuple[str, ...]:
+def _classes(tags: Counter[str], settings: ConllSettings) -> tuple[str, ...]:
     """The tags in the order of their numbers; of each kind of entity both marks, also where one of them is rare."""
     if settings.scheme == "plain":
         return tuple(sorted(tags))
-    named = sorted({tag.partition("-")[2] for tag in tags if tag != OUTSIDE})
-    return (OUTSIDE, *(f"{mark}-{kind}" for kind in named for mark in "BI"))
+    kinds = Counter[str]()
+    for tag in tags.keys() - {OUTSIDE}:
+        kinds[tag.partition("-")[2]] += tags[tag]
+    if not kinds:
+        raise UserError(f"column {settings.column} of the training part holds no entity, only {OUTSIDE!r}")
+    for kind, count in kinds.items():
+        for other in nearest(kind, kinds.keys() - {kind}, 1):
+            if RARE * count < kinds[other]:
+                words = f"{count:,} words of the training part, {other!r} of {kinds[other]:,}"
+                warnings.warn(f"{kind!r} is the entity of {words}: is it misspelt?", stacklevel=2)
+    return (OUTSIDE, *(f"{mark}-{kind}" for kind in sorted(kinds) for mark in "BI"))
 
 
-def _test(path: Path, settings: ConllSettings, task: Tags) -> InMemory:
-    return _source(sentences(path, settings), task, str(path))[0]
+def _measured(path: Path, settings: ConllSettings, task: Tags) -> InMemory:
+    """A part on which a network is measured."""
+    found = sentences(path, settings)
+    source, cut = _source(found, task, str(path))
+    if cut:
+        every = sum(len(words) for words, _ in found)
+        text = f"{path}: {cut:,} of {every:,} words are past the {task.length} tokens of a sentence"
+        warnings.warn(f"{text} and are not measured: raise length", stacklevel=2)
+    return source
 
 
 def _source(found: Sequence[Sentence], task: Tags, called: str) -> tuple[InMemory, int]:
@@ -117,12 +136,12 @@ def _source(found: Sequence[Sentence], task: Tags, called: str) -> tuple[InMemor
 def sentences(path: Path, settings: ConllSettings) -> list[Sentence]:
     """The words and tags of each sentence of a file; entities in BIO."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").split("\n")  # a word may hold a line separator of Unicode
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path} cannot be read: {error}") from error
-    found, words, tags = list[Sentence](), list[str](), list[str]()
+    found, words, tags, width = list[Sentence](), list[str](), list[str](), None
     for number, line in enumerate([*lines, ""], 1):
-        columns = line.split()
+        columns = [column for column in line.replace("\t", " ").split(" ") if column]  # a word may hold other spaces
         if not columns or columns[0] == DOCUMENT:
             if words:
                 found.append((words, _bio(tags, path, number) if settings.scheme == "bio" else tags))
@@ -131,6 +150,9 @@ def sentences(path: Path, settings: ConllSettings) -> list[Sentence]:
         place = settings.column + (len(columns) if settings.column < 0 else 0)
         if not 0 < place < len(columns):
             raise UserError(f"{path}, line {number}: a word and a tag in column {settings.column} are expected")
+        width = width or len(columns)
+        if len(columns) != width:
+            raise UserError(f"{path}, line {number} has {len(columns)} columns, and the lines before it have {width}")
         words.append(columns[0])
         tags.append(columns[place])
     if not found:

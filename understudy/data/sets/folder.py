@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
-from understudy.data.dataset import Access, Contents, DataSet
+from understudy.data.dataset import Access, Contents, DataSet, warn_of_unread
 from understudy.data.encoded import PART_FOLDERS
 from understudy.data.images import SUFFIXES, common_size, dimensions
 from understudy.data.kept import picture_source
@@ -41,6 +41,9 @@ def read(settings: ImageSettings, access: Access) -> Contents:
         raise UserError(f"{root} holds val and validation: put the images of the validation part into one of them")
     if "train" not in parts and (parts or not root.is_dir() or not any(root.iterdir())):
         raise UserError(f"there is no folder {root / 'train'}: put each class's images into {root}/train/CLASS/")
+    if "train" in parts:
+        others = [name for name in subfolders(root) if name not in PART_FOLDERS and _has_images(root / name)]
+        warn_of_unread(root, others, ", ".join(PART_FOLDERS))
     training = parts.get("train", root)  # without a test part, the folders of the classes may stand in ROOT
     labelled = access.labels and has_classes(root)
     classes = settings.classes or (tuple(subfolders(training)) if labelled else ())
@@ -113,6 +116,11 @@ def by_class(folder: Path, classes: tuple[str, ...], *, every: bool = False) -> 
     if not paths:
         raise UserError(f"{folder} holds no images: put each class's into {folder}/CLASS/, or remove the folder")
     return paths, labels
+
+
+def _has_images(folder: Path) -> bool:
+    """Whether images lie in a folder or in the folders in it."""
+    return any(path.suffix.lower() in SUFFIXES for depth in ("*", "*/*") for path in folder.glob(depth))
 
 
 def _images(folder: Path) -> Iterable[Path]:

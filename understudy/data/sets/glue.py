@@ -4,6 +4,7 @@ The development part is the test part here, since GLUE's own test parts have no 
 labels stand in the files.
 """
 
+import warnings
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,7 +21,7 @@ from understudy.data.token_tables import TokenTable, tokens_of
 from understudy.errors import UserError
 from understudy.tasks.text import Metric, Text
 from understudy.tasks.text_scores import TextScores
-from understudy.tasks.words import OF, by_tables
+from understudy.tasks.words import OF, by_tables, cut_off, of_table
 
 Name = Literal["cola", "sst2", "mrpc", "stsb", "qqp", "mnli", "qnli", "rte", "wnli"]
 
@@ -135,8 +136,11 @@ def read(settings: GlueSettings, access: Access) -> Contents:
     own = TokenTable(settings.tokens, settings.vocabulary, settings.length, settings.least)
     task = _task(own, settings, subset, texts, labels)
     tables = {name: _task(table, settings, subset, texts, labels) for name, table in settings.token_tables.items()}
+    inputs = by_tables(task, tables, texts)
     facts: dict[str, object] = {"folder": str(folder)} | ({"skipped": skipped} if skipped else {})
-    train = InMemory(by_tables(task, tables, texts), _targets(labels, subset))
+    if cut := cut_off(task, texts, inputs):
+        facts["texts cut off"] = cut
+    train = InMemory(inputs, _targets(labels, subset))
     test = partial(_test, folder, settings, subset, task, tables)
     return Contents(train, test, task=task, facts=facts, token_tables=tables)
 
@@ -166,8 +170,15 @@ def _task(
 
 
 def _test(folder: Path, settings: GlueSettings, subset: Subset, task: Task, tables: Mapping[str, Task]) -> InMemory:
-    texts, labels, _ = samples(folder, subset.dev[-1 if settings.mismatched else 0], subset)
-    return InMemory(by_tables(task, tables, texts), _targets(labels, subset))
+    part = subset.dev[-1 if settings.mismatched else 0]
+    texts, labels, _ = samples(folder, part, subset)
+    inputs = by_tables(task, tables, texts)
+    for name, table in {"": task, **tables}.items():
+        if cut := cut_off(table, texts, of_table(inputs, name)):
+            where = f"{part}.tsv: {cut:,} of {len(texts):,} texts have more than {table.length} tokens"
+            of = f" by the token table {name!r}" if name else ""
+            warnings.warn(f"{where}{of}, and their ends are left out: raise length", stacklevel=2)
+    return InMemory(inputs, _targets(labels, subset))
 
 
 def _targets(labels: Sequence[str], subset: Subset) -> torch.Tensor:

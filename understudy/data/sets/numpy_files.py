@@ -12,7 +12,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from understudy.data.dataset import MODEST, Access, Contents, DataSet, Named, memory_for_samples, task_of
+from understudy.data.dataset import (
+    MODEST,
+    Access,
+    Contents,
+    DataSet,
+    Named,
+    memory_for_samples,
+    task_of,
+    warn_of_unread,
+)
 from understudy.data.sources import InMemory, Source, Streamed, as_targets
 from understudy.errors import UserError
 from understudy.tasks import Task
@@ -21,6 +30,7 @@ from understudy.tasks.unlabelled import Unlabelled
 # What numpy raises for files that are damaged, are no arrays, or hold objects, which would be unpickled.
 UNREADABLE = ValueError, EOFError, KeyError, TypeError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error
 NAMES = {"train": ("x_train", "y_train"), "validation": ("x_val", "y_val"), "test": ("x_test", "y_test")}
+WHOLE = ("x", "y")  # of the training part, where nothing else is there
 
 
 class Rows:
@@ -47,6 +57,10 @@ def read(settings: Named, access: Access) -> Contents:
             f"{root} holds no array x_train or x (an .npz file, or a folder with x_train.npy and y_train.npy)"
         )
     there = [part for part in ("validation", "test") if _arrays(root, part)[0] is not None]
+    names = _names(root)
+    used = {*(NAMES["train"] if "x_train" in names else WHOLE), *(name for part in there for name in NAMES[part])}
+    unread = [name for name in names if name[:2] in ("x", "y", "x_", "y_") and name not in used]
+    warn_of_unread(root, unread, "x_train, x_val and x_test, and y likewise")
     labelled = access.labels and y is not None
     train = _source(root, "train", access, labelled=labelled)
     task: Task = Unlabelled(settings.classes or ())
@@ -83,12 +97,20 @@ def _source(root: Path, part: str, access: Access, *, labelled: bool) -> Source:
 
 def _arrays(root: Path, part: str) -> tuple[np.ndarray | None, np.ndarray | None]:
     """Samples and labels; None for those that are not there. Files of .npy stay on disk until they are read."""
-    names = [NAMES[part], *([("x", "y")] if part == "train" else [])]
+    names = [NAMES[part], *([WHOLE] if part == "train" else [])]
     for x_name, y_name in names:
         x = _array(root, x_name)
         if x is not None:
             return x, _array(root, y_name)
     return None, None
+
+
+def _names(root: Path) -> list[str]:
+    """The names of all arrays."""
+    if root.is_dir():
+        return sorted(path.stem for path in root.glob("*.npy"))
+    with np.load(root, allow_pickle=False) as archive:
+        return sorted(archive.files)
 
 
 def _array(root: Path, name: str) -> np.ndarray | None:

@@ -8,6 +8,8 @@ rack where none is annotated is wrong.
 """
 
 import json
+import math
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -20,7 +22,7 @@ import torch
 from torch import Tensor
 
 from understudy.bounds import Count, Interval
-from understudy.data.clouds import padded_cloud, read_cloud
+from understudy.data.clouds import padded_cloud, read_cloud, within
 from understudy.data.dataset import FEW, Access, Contents, DataSet, kept, memory_for_samples
 from understudy.data.sources import Source, Streamed
 from understudy.errors import UserError
@@ -48,6 +50,7 @@ CLASSES = tuple(OF_CLASSES)
 NUMBERS = {category: number for number, name in enumerate(CLASSES) for category in OF_CLASSES[name]}
 RANGES = (50.0,) * 5 + (40.0,) * 3 + (30.0,) * 2  # metres
 RACK, PARKED = "static_object.bicycle_rack", ("motorcycle", "bicycle")
+UPRIGHT = 0.5  # cosine of the farthest that the vertical axis of a box or of the lidar may lean
 LONGEST_STEP = 1.5  # seconds between two annotations by which a velocity is known
 CLOSE = 1.0  # metres: points of earlier sweeps nearer to the sensor are of the vehicle itself
 OF_VALIDATION = 8  # every eighth scene of the training split
@@ -90,8 +93,13 @@ def read(settings: Settings, access: Access) -> Contents:
     train = [token for name, token in scenes if _number(name) not in tested]
     validation = train[OF_VALIDATION - 1 :: OF_VALIDATION] or train[1:][-1:]
     frames = tables.frames(root)
+    if not any(frame.classes for token in train for frame in frames[token]):
+        raise UserError(
+            f"{root / version}: the training scenes have no box of any class ({', '.join(CLASSES)}): take a "
+            "version with annotations, such as v1.0-trainval"
+        )
     parts = [
-        [frame for token in tokens for frame in frames.get(token, [])]
+        [frame for token in tokens for frame in frames[token]]
         for tokens in ([token for token in train if token not in validation], validation, test)
     ]
     task = Detection3D(
@@ -111,6 +119,7 @@ def read(settings: Settings, access: Access) -> Contents:
         facts={"folder": str(root / version), "scenes": len(train) - len(validation), "test scenes": len(test)},
         problems=partial(_missing, [frame for part in parts for frame in part]),
         validation=second() if parts[1] else None,
+        divisible=False,
     )
 
 
@@ -173,9 +182,26 @@ class Tables:
                 raise UserError(f"{path} is not in the form of nuScenes' tables: {error}") from error
         return cls(folder, rows, count)
 
+    def check(self) -> None:
+        """Raises a ``ValueError`` for rows of which others, that they belong to, are not there."""
+        for name, of_name, key in (("sample_annotation", "sample", "sample_token"), ("sample", "scene", "scene_token")):
+            lost = {str(row[key]) for row in self.rows[name]} - self._of[of_name].keys()
+            if lost:
+                raise ValueError(f"{name}.json has rows of {min(lost)!r}, which is not in {of_name}.json")
+        empty = self._of["scene"].keys() - {str(row["scene_token"]) for row in self.rows["sample"]}
+        if empty:
+            raise ValueError(f"sample.json has no row of the scene {min(empty)!r}")
+        missing = NUMBERS.keys() - {str(row["name"]) for row in self.rows["category"]}
+        if missing:
+            warnings.warn(
+                f"{self.folder / 'category.json'} names no {', '.join(sorted(missing))}: no such object is learned",
+                stacklevel=2,
+            )
+
     def frames(self, root: Path) -> dict[str, list[Frame]]:
         """The keyframes of each scene, by its token, in the order of time."""
         try:
+            self.check()
             sweeps = {str(row["token"]): row for row in self.rows["sample_data"]}
             keys = {str(row["sample_token"]): row for row in self.rows["sample_data"] if row["is_key_frame"]}
             annotated: dict[str, list[Row]] = {}
@@ -212,14 +238,14 @@ class Tables:
     def _pose(self, row: Row) -> Array:
         """From the frame of the lidar at this moment to the global one."""
         pose = _matrix(self._of["ego_pose"][str(row["ego_pose_token"])])
-        return pose @ _matrix(self._of["calibrated_sensor"][str(row["calibrated_sensor_token"])])
+        return _upright(pose @ _matrix(self._of["calibrated_sensor"][str(row["calibrated_sensor_token"])]), row)
 
     def _category(self, annotation: Row) -> str:
         instance = self._of["instance"][str(annotation["instance_token"])]
         return str(self._of["category"][str(instance["category_token"])]["name"])
 
     def _box(self, row: Row, into: Array) -> list[float]:
-        whole = into @ _matrix(row)
+        whole = into @ _upright(_matrix(row), row)
         width, length, height = _floats(row["size"])
         speed = into[:2, :3] @ self._velocity(row)
         heading = float(np.arctan2(whole[1, 0], whole[0, 0]))
@@ -246,12 +272,18 @@ class Tables:
 def _floats(value: object) -> list[float]:
     if not isinstance(value, list):
         raise ValueError(f"{value!r} is no list of numbers")
-    return [float(one) for one in value]
+    numbers = [float(one) for one in value]
+    if not all(map(math.isfinite, numbers)):
+        raise ValueError(f"{value!r} are not finite numbers")
+    return numbers
 
 
 def _matrix(row: Row) -> Array:
     """The 4 x 4 matrix of a row's rotation, a quaternion w, x, y, z, and translation."""
-    w, x, y, z = np.array(_floats(row["rotation"])) / np.linalg.norm(_floats(row["rotation"]))
+    rotation = _floats(row["rotation"])
+    if len(rotation) != 4 or abs(math.hypot(*rotation) - 1) > 0.01:
+        raise ValueError(f"the rotation of {row['token']!r} is no quaternion of length 1: {rotation}")
+    w, x, y, z = np.array(rotation) / np.linalg.norm(rotation)
     matrix = np.eye(4)
     matrix[:3, :3] = [
         [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
@@ -259,6 +291,13 @@ def _matrix(row: Row) -> Array:
         [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
     ]
     matrix[:3, 3] = _floats(row["translation"])
+    return matrix
+
+
+def _upright(matrix: Array, row: Row) -> Array:
+    """The same pose, whose vertical axis is about that of the world: boxes and lidars of nuScenes stand upright."""
+    if matrix[2, 2] < UPRIGHT:
+        raise ValueError(f"{row['token']!r} lies on its side or its head: a rotation is a quaternion w, x, y, z")
     return matrix
 
 
@@ -286,7 +325,7 @@ class Clouds:
         return len(self.frames)
 
     def __getitem__(self, index: int) -> tuple[dict[str, Tensor], int]:
-        numbers, half = 4 if self.settings.sweeps == 1 else 5, self.settings.side / 2
+        numbers = 4 if self.settings.sweeps == 1 else 5
         found = []
         for place, (path, into, age) in enumerate(self.frames[index].sweeps):
             cloud = read_cloud(path, numbers)
@@ -294,7 +333,7 @@ class Clouds:
                 cloud = cloud[(np.abs(cloud[:, :2]) >= CLOSE).any(1)]
                 cloud[:, :3] = cloud[:, :3] @ into[:3, :3].T + into[:3, 3]
                 cloud[:, 4] = age
-            found.append(cloud[(np.abs(cloud[:, :2]) < half).all(1)])
+            found.append(within(cloud, self.settings.side))
         points, count = padded_cloud(np.concatenate(found), self.settings.points)
         return {POINTS: torch.from_numpy(points), COUNT: torch.tensor(count)}, 0
 

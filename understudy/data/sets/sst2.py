@@ -19,7 +19,7 @@ class SST2Settings:
         length, tokens, vocabulary, least, token_tables: as of the data set ``glue``.
     """
 
-    length: Annotated[int, Interval(ge=3, le=100_000)] = 40
+    length: Annotated[int, Interval(ge=3, le=100_000)] = 64
     tokens: Literal["words", "wordpiece", "tokenizer"] = "words"
     vocabulary: str | None = None
     least: Count = 2

@@ -146,8 +146,7 @@ class Ray(Engine):
             if self.stop:
                 self._stop_busy(self.stop.signal_number)
                 raise Stopped(self.stop.signal_number)
-            ending = [*self._busy, *(reply for hired, _ in self._busy.values() for reply in hired.following)]
-            done, _ = self.ray.wait(ending, num_returns=1, timeout=POLL_SECONDS)
+            done, _ = self.ray.wait(self._ending(), num_returns=1, timeout=POLL_SECONDS)
             self._listen()
             if done:
                 return self._ended(done[0])
@@ -215,11 +214,28 @@ class Ray(Engine):
         if hired.placement is not None:
             self.ray.util.remove_placement_group(hired.placement)
 
+    def begun(self, answers: Mapping[Any, Sequence[Any]]) -> list[Any]:
+        """Those of these replies whose actors the cluster has started, by the actors' first answers."""
+        waiting = [answer for of_one in answers.values() for answer in of_one]
+        answered = self.ray.wait(waiting, num_returns=len(waiting), timeout=0)[0] if waiting else []
+        return [reply for reply, of_one in answers.items() if all(answer in answered for answer in of_one)]
+
     def _begun(self) -> dict[Any, tuple[Hired, Job]]:
         """The busy workers that the cluster has started."""
-        answers = [answer for hired, _ in self._busy.values() for answer in hired.answers]
-        answered = self.ray.wait(answers, num_returns=len(answers), timeout=0)[0] if answers else []
-        return {reply: busy for reply, busy in self._busy.items() if all(a in answered for a in busy[0].answers)}
+        begun = self.begun({reply: hired.answers for reply, (hired, _) in self._busy.items()})
+        return {reply: self._busy[reply] for reply in begun}
+
+    def _ending(self) -> list[Any]:
+        """The replies of which any one shows that a training has ended."""
+        return [*self._busy, *(reply for hired, _ in self._busy.values() for reply in hired.following)]
+
+    def _leading(self, reply: Any) -> Any:
+        """The reply of the leading actor, where this is another's that ended, and after a moment for it to arrive."""
+        if reply in self._busy:
+            return reply
+        leading = next(other for other, (hired, _) in self._busy.items() if reply in hired.following)
+        self.ray.wait([leading], num_returns=1, timeout=LAST_WORDS)
+        return leading
 
     def _release_idle(self) -> None:
         """End idle workers, whose cores other workers may need on a shared cluster."""
@@ -230,9 +246,7 @@ class Ray(Engine):
 
     def _ended(self, reply: Any) -> Ended:
         """The end of the training of this reply, which is the leading actor's, or one of the others' that ended."""
-        if reply not in self._busy:
-            reply = next(other for other, (hired, _) in self._busy.items() if reply in hired.following)
-            self.ray.wait([reply], num_returns=1, timeout=LAST_WORDS)
+        reply = self._leading(reply)
         hired, job = self._busy.pop(reply)
         try:
             outcome: Outcome = self.ray.get(reply, timeout=0)
@@ -260,16 +274,14 @@ class Ray(Engine):
     def _stop_busy(self, number: int) -> None:
         """Let all trainings save their state and end. One that has not started has no state, and may never start."""
         begun = self._begun()
-        for reply, (hired, _) in self._busy.items():
-            if reply in begun:
-                hired.actors[0].stop.remote(int(number))
-            else:
-                self._kill(hired)
-        if begun:
-            self.ray.wait(list(begun), num_returns=len(begun))
-        for hired, _ in begun.values():
+        for hired, _ in (self._busy.pop(reply) for reply in list(self._busy) if reply not in begun):
             self._kill(hired)
-        self._busy.clear()
+        for hired, _ in begun.values():
+            hired.actors[0].stop.remote(int(number))
+        while self._busy:  # a group one of whose processes is lost may wait for it
+            (done, *_), _ = self.ray.wait(self._ending(), num_returns=1)
+            hired, _ = self._busy.pop(self._leading(done))
+            self._kill(hired)
 
 
 def _check_reachable(address: str | None) -> None:

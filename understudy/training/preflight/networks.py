@@ -10,6 +10,7 @@ from understudy.config.settings import Settings
 from understudy.data.parts import Data
 from understudy.errors import UserError
 from understudy.models import Output, OwnTokens
+from understudy.models.backbone import has_fresh_statistics
 from understudy.objective import evaluating
 from understudy.taps import call, inner, layers
 from understudy.tasks.words import tables_of
@@ -53,6 +54,11 @@ def check_network(
         return
     if wrong:
         yield Finding("warning", role, f"{wrong}: it can teach by its hidden values alone, and has no figures")
+    body = getattr(inner(network), "backbone", None)
+    held = not teaches and getattr(inner(network), "statistics_held", False)
+    if held and isinstance(body, nn.Module) and has_fresh_statistics(body):
+        text = "keep_statistics: its backbone has fresh weights, which have no statistics to keep"
+        yield Finding("error", role, f"{text}: begin with those of a classifier, or leave it out")
     around = [layer for layer in layers(network) if getattr(layer, "is_preprocessing_of", False)]
     before = "".join(
         f", its answer is {layer.extra_repr()}"
