@@ -60,6 +60,9 @@ def test_each_process_writes_its_part_beside_the_training_and_all_of_them_tell_a
     assert equal(first, second)
     assert others == {"checkpoint"}  # the first one completes them, which takes no time
     assert threads == {"checkpoint", "MainThread"}
+    (first, _), (_, threads) = both("in_parts", name, str(tmp_path / "little"), "", (0, 1))
+    assert threads == {"MainThread"}  # there is no room for a copy, and the other process does not make one either
+    assert equal(first, whole[0])
     said = {
         "write_part": ["process 1: write_part: no space", "write_part: no space"],
         "complete": ["complete: no space", "complete: no space"],
