@@ -522,7 +522,7 @@ def sharded_student(rank: int, name: str, settings: dict[str, Any]) -> tuple[dic
 
 
 def in_parts(
-    rank: int, name: str, folder: str, fails: str, memory: tuple[int, int] = (0, 0)
+    rank: int, name: str, folder: str, fails: str, memory: tuple[int, ...] = (0, 0, 0, 0)
 ) -> tuple[dict[str, Tensor], set[str]] | str:
     """The weights of a sharded student, and the threads that wrote its checkpoints; or what is said of an error.
 
