@@ -521,10 +521,13 @@ def sharded_student(rank: int, name: str, settings: dict[str, Any]) -> tuple[dic
     return dict(training.whole.state_dict()), [dict(end.validation or {}) for end in record.stages]
 
 
-def in_parts(rank: int, name: str, folder: str, fails: str) -> tuple[dict[str, Tensor], set[str]] | str:
+def in_parts(
+    rank: int, name: str, folder: str, fails: str, memory: tuple[int, ...] = (0, 0, 0, 0)
+) -> tuple[dict[str, Tensor], set[str]] | str:
     """The weights of a sharded student, and the threads that wrote its checkpoints; or what is said of an error.
 
     After some checkpoints, one rank's disk is full: the second's for "write_part", the first's for "complete".
+    ``memory`` is that of the ranks' machines, as far as it is known.
     """
     threads, left = set[str](), [5]
 
@@ -540,6 +543,7 @@ def in_parts(rank: int, name: str, folder: str, fails: str) -> tuple[dict[str, T
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(saving, "BESIDE", 0)
+        patch.setattr(saving, "usable_memory", lambda: memory[rank])
         for place in ("write_part", "complete"):
             patch.setattr(checkpoints, place, counted(place, getattr(checkpoints, place)))
         training = sharded_training(name, folder, parallel="fsdp")

@@ -50,6 +50,9 @@ def test_a_stopped_run_goes_on_on_any_number_of_processes_and_whole(both: Group,
     both("distilled_with", str(tmp_path / "back"), 3, {})  # a whole file, which the parts then follow
     back, _ = both("gone_on", str(tmp_path / "back"), FSDP)
     assert distance(back, whole) < 1e-5
+    for name in ("ddp", "one", "back"):  # beyond the epoch whose weights are kept
+        losses = [line["loss"] for line in log(tmp_path / name)]
+        assert losses == pytest.approx([line["loss"] for line in log(tmp_path / "whole")], rel=1e-5)
 
 
 def test_each_process_writes_its_part_beside_the_training_and_all_of_them_tell_an_error(both: Group, tmp_path: Path):
@@ -60,6 +63,9 @@ def test_each_process_writes_its_part_beside_the_training_and_all_of_them_tell_a
     assert equal(first, second)
     assert others == {"checkpoint"}  # the first one completes them, which takes no time
     assert threads == {"checkpoint", "MainThread"}
+    (first, _), (_, threads) = both("in_parts", name, str(tmp_path / "little"), "", (0, 1))
+    assert threads == {"MainThread"}  # there is no room for a copy, and the other process does not make one either
+    assert equal(first, whole[0])
     said = {
         "write_part": ["process 1: write_part: no space", "write_part: no space"],
         "complete": ["complete: no space", "complete: no space"],

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from understudy import files
 from understudy.errors import UserError
-from understudy.training import checkpoints
+from understudy.ranks import Ranks
+from understudy.training import checkpoints, saving
 from understudy.training.parts import Share
 
 OPERATIONS = ("open_handle", "write", "sync", "rename", "remove")
@@ -182,6 +183,20 @@ def test_a_rank_tells_damage_to_the_parts_that_it_reads(tmp_path: Path):
         checkpoints.read(tmp_path / f"{2:012d}.checkpoint", share(1, 2))
     with pytest.raises(checkpoints.DamagedError, match=r"1-of-2\.shard is damaged"):
         checkpoints.read(tmp_path / f"{2:012d}.checkpoint", share(0, 2))  # the first rank looks at all
+
+
+class OnOneMachine(Ranks):
+    def objects(self, value):  # type: ignore[no-untyped-def]
+        return [value] * self.world
+
+
+@pytest.mark.parametrize("short", [0, 1])
+def test_the_copies_of_all_ranks_of_a_machine_leave_most_of_its_memory(tmp_path: Path, monkeypatch, short: int):
+    monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
+    part = {"x": torch.zeros(3)}
+    monkeypatch.setattr(saving, "usable_memory", lambda: 2 * saving.ROOM * part["x"].nbytes - short)
+    saver = saving.Saver(tmp_path, 1.0, shares_cores=True, ranks=OnOneMachine(0, 2))
+    assert saver._has_room(part) is not bool(short)
 
 
 def test_a_part_that_another_machine_kept_for_itself_is_refused(tmp_path: Path):

@@ -1,5 +1,6 @@
 """When checkpoints are written, and how: small states at once, large ones by a thread beside the training."""
 
+import os
 import threading
 import time
 from collections.abc import Mapping
@@ -153,5 +154,7 @@ class Saver:
         """Whether a copy leaves enough of the memory, on all ranks; where that is not known, it does."""
         memory = usable_memory()
         size = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
-        room = not memory or size <= memory // ROOM
-        return room if self.ranks is None else all(self.ranks.objects(room))
+        if self.ranks is None:
+            return not memory or size <= memory // ROOM
+        here = int(os.environ.get("LOCAL_WORLD_SIZE", self.ranks.world))  # ranks of a machine, which copy at once
+        return all(self.ranks.objects(not memory or size * here <= memory // ROOM))
