@@ -235,6 +235,13 @@ def test_a_map_of_class_scores_is_no_hidden_map(around, stride):
     assert not list(scores.owned.parameters())  # channel by channel: each map stands for one class in both networks
 
 
+@pytest.mark.parametrize(("weight", "maps", "said"), [(50, "head", True), (3, "head", False), (50, "up.1", False)])
+def test_cwd_with_the_weight_of_hidden_maps_says_so_on_class_scores(weight, maps, said):
+    networks = {"student": build("unet", width=4, depth=2), "teacher": build("unet", width=8, depth=2)}
+    objective = Objective(CE() + weight * CWD(f"{maps} -> {maps}"), **networks, example=IMAGES)
+    assert ["weight is 3" in remark for remark in objective.remarks.get("cwd", ())] == [True] * said
+
+
 class Distilled(nn.Module):
     """A network of two heads, called as a library calls them."""
 

@@ -142,6 +142,13 @@ def test_a_recipe_trains_stores_and_keeps_what_each_network_reads(run, folder):
     ]
 
 
+def test_texts_that_a_student_does_not_read_to_their_end_are_counted(run):
+    length = read(run[1]).task.length
+    texts = ["fine", "a fine film " * length, "dull " * (length - 2), "dull " * (length - 1)]
+    with pytest.warns(UserWarning, match=f"2 of 4 texts have more than the {length} tokens that the student reads"):
+        assert len(predict(run[1], texts, batch=2)) == 4
+
+
 @pytest.mark.parametrize("to", ["onnx", "torch"])
 def test_an_exported_student_takes_its_own_tokens_alone(run, to, tmp_path):
     exported = export(run[1], to, out=tmp_path, seconds=0.0, broken=True)

@@ -56,8 +56,8 @@ class PictureSettings:
         cache: gigabytes of the user's cache that the decoded images may take, so that each file is decoded once. With
             ``resize``, random crops are cut out of the images of that short side.
         decoder: ``"simplejpeg"`` decodes JPEGs by the package of this name and resizes by PyTorch, which takes about
-            half of the time. The samples differ from those of ``"pillow"`` by a few levels, so stored answers, caches
-            and students belong to one of the two.
+            half of the time. The samples are those of ``"pillow"`` up to one level of 255, beside the borders of random
+            crops; stored answers, caches and students belong to one of the two.
     """
 
     size: Pixels | None = None

@@ -1,8 +1,10 @@
 """Where each channel of the last map is active: ``CE + 50 CWD``.
 
-Temperature 4, and 50 for a feature map, are the paper's (for segmentation; on a map of logits it has 3).
+Temperature 4 is the authors', as is a weight of 3 on a map of logits (``exp_cwd.sh channel kl 3 4`` in the README of
+their SemSeg-distill). The 50 for a hidden map is that of CIRKD's commands (``--lambda-cwd-fea 50.``).
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch.nn.functional as F
@@ -16,6 +18,9 @@ from understudy.objective.term import Reading, Shapes
 from understudy.precision import wide
 from understudy.taps.modules import Resize
 from understudy.taps.regressors import Regressor, regressor
+from understudy.taps.tracing import is_the_answer
+
+MOST_OF_SCORES = 10.0  # a weight above which a warning is due on maps of class scores
 
 
 def cwd(student: Tensor, teacher: Tensor, *, temperature: float = 4.0) -> Tensor:
@@ -28,8 +33,8 @@ def cwd(student: Tensor, teacher: Tensor, *, temperature: float = 4.0) -> Tensor
             channels differ).
         temperature: T (paper: 4).
 
-    The paper's weight, averaged over the batch, is 50 on a feature map and 3 on a segmenter's map of logits (from
-    memory and later code).
+    The weight, averaged over the batch, is 3 on a segmenter's map of logits in the authors' commands, and 50 on a
+    hidden map in those of CIRKD.
 
     Reference: Shu et al., "Channel-wise knowledge distillation for dense prediction", ICCV 2021.
     Differences: none known to the authors' code.
@@ -72,6 +77,15 @@ class CWD(MapsTerm):
         if student.shape[1] == teacher.shape[1]:  # channel by channel, on the teacher's grid
             return Resize((teacher.shape[2], teacher.shape[3]))
         return regressor(student, teacher, kind=self.regressor)
+
+    def remarks(self, shapes: Shapes) -> Iterable[str]:
+        student, teacher = self.traced(shapes)
+        scores = is_the_answer(student, shapes.student.output) or is_the_answer(teacher, shapes.teacher.output)
+        if scores and shapes.weight is not None and shapes.weight > MOST_OF_SCORES:
+            yield (
+                f"{self.taps} are maps of class scores, on which the authors' weight is 3, and here it is "
+                f"{shapes.weight:g}, which leaves little of the labels' loss: set weight = 3, or name hidden maps"
+            )
 
     def loss(self, reading: Reading, owned: nn.Module | None) -> Tensor:
         student, teacher = self.values(reading)

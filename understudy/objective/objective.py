@@ -437,7 +437,7 @@ class Objective(nn.Module):
         for name, part in self.parts.items():
             seen = rows() if name in self._by_row else shapes
             module = part.term.build(seen)
-            if remarks := tuple(part.term.remarks(seen)):
+            if remarks := tuple(part.term.remarks(replace(seen, weight=None if part.balanced else part.factor))):
                 self.remarks[name] = remarks
             if module is not None:
                 (self.adversaries if part.term.adversary else self.owned)[name] = module.to(student.device, self._dtype)

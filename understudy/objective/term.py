@@ -218,6 +218,7 @@ class Shapes:
     facts: Facts | None = None
     inputs: Nested | None = None  # the batch that was traced
     further: tuple[tuple[Answer, nn.Module], ...] = ()  # each further teacher, traced if its taps are read
+    weight: float | None = None  # of the term, before a schedule; None where it is measured
 
 
 class Expression(ABC):

@@ -2,9 +2,11 @@
 
 import glob
 import io
+import warnings
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -17,7 +19,8 @@ from understudy.export.open import Student, open_student
 from understudy.files import write_atomically
 from understudy.nested import Nested
 from understudy.taps import call
-from understudy.tasks import Detection, Detection3D, Task, Told
+from understudy.tasks import Detection, Detection3D, Task, Text, TextScores, Told
+from understudy.tasks.words import cut_off
 
 
 @dataclass(frozen=True)
@@ -155,15 +158,21 @@ def _texts(student: Student, task: Task, texts: Iterable[str], top: int, batch: 
 
 
 def of_texts(student: Student, task: Task, texts: Sequence[str], top: int, batch: int) -> list[Prediction]:
-    """The answers to texts, in their order."""
-    predictions: list[Prediction] = []
+    """The answers to texts, in their order; a warning counts those that have more tokens than the student reads."""
+    predictions, cut = list[Prediction](), 0
     for start in range(0, len(texts), batch):
         some = texts[start : start + batch]
-        answers = _told(student, task.encode(some), top)
+        inputs = task.encode(some)
+        if isinstance(task, (Text, TextScores)):
+            cut += cut_off(task, some, cast(Mapping[str, Tensor], inputs))
+        answers = _told(student, inputs, top)
         told = [task.of_text(answer, line) for line, answer in zip(some, answers, strict=True)]
         predictions += [
             Prediction(line, text=one.text, record=one.record) for line, one in zip(some, told, strict=True)
         ]
+    if cut and isinstance(task, (Text, TextScores)):
+        text = f"{cut:,} of {len(texts):,} texts have more than the {task.length} tokens that the student reads"
+        warnings.warn(f"{text}: their ends are left out", stacklevel=2)
     return predictions
 
 

@@ -269,11 +269,20 @@ class _Watch:
         if value.ndim != 4:
             return False
         pooled = value.relu().flatten(2).mean(2)
-        return any(same(pooled, output) or _is_resized(value, output) for output in self.outputs)
+        return any(same(pooled, output) for output in self.outputs) or is_the_answer(value, self.outputs)
+
+
+def is_the_answer(value: Tensor, output: object) -> bool:
+    """Whether one of a network's outputs is this map, on its own grid or on a larger one, as of a segmenter.
+
+    >>> scores = torch.rand(1, 3, 4, 4)
+    >>> is_the_answer(scores, {"out": F.interpolate(scores, (8, 8))}), is_the_answer(scores, scores.mean((2, 3)))
+    (True, False)
+    """
+    return value.ndim == 4 and any(_is_resized(value, tensor) for tensor in _tensors(output))
 
 
 def _is_resized(value: Tensor, output: Tensor) -> bool:
-    """Whether an answer place by place is this map, on its own grid or on a larger one."""
     if output.ndim != 4 or value.shape[:2] != output.shape[:2]:
         return False
     size, value, output = output.shape[2:], value.float(), output.float()
