@@ -152,7 +152,7 @@ def _sdd(s: np.ndarray, t: np.ndarray, y: np.ndarray, form: str = "kd") -> np.nd
                 rest = [np.delete(x, y[n]) / (1 - x[y[n]]) for x in (a, b)]
                 value = kl(np.array([p, 1 - p]), np.array([q, 1 - q])) + 8 * kl(*rest)
             parts.append(16 * value * (2 if differs else 1))
-        values[n] = np.mean(parts) if form == "kd" else np.sum(parts)
+        values[n] = np.mean(parts)
     return values
 
 

@@ -72,7 +72,8 @@ class AB(Term):
 
     Reference: Heo et al., "Knowledge transfer via distillation of activation boundaries formed by hidden neurons",
     AAAI 2019.
-    Differences: the code always taps before the ReLU, and has no connector where channels agree.
+    Differences: the code always taps before the ReLU, and has no connector where channels agree. There the teacher's
+    batch norms take the statistics of the batch in stage 1; here the teacher is as it answers, as everywhere.
 
     >>> print(AB(("layer2 -> layer2", "layer3 -> layer3"), margin=0.5))
     AB(pairs=('layer2 -> layer2', 'layer3 -> layer3'), margin=0.5)

@@ -3,9 +3,9 @@
 Settings:
     maps: the pair of last maps.
     heads: the pair of classifiers; their weights make the class activation maps.
-    weight: the authors' 80 for unlike architectures, with maps of length 1, stands beside a rate of 0.01 (from
-        memory); at 0.1 it drowns the labels, and 8 makes steps of the same size. Without that length 0.5 to 15 by
-        pair, at 0.05.
+    weight: with maps of length 1 (unlike architectures) the authors' is 15 to 600 by pair, 80 from WRN-40-2 to
+        ShuffleNetV1, at a rate of 0.01; at 0.1 those 80 drown the labels, and 8 makes steps of the same size. Without
+        that length it is 0.7 to 15, at 0.05.
     resolution: of the maps compared, 2 or 4.
     normalize: bring each map to length 1. The paper does, its code does not where architectures are alike.
 """
@@ -38,8 +38,10 @@ def cat_kd(student: Tensor, teacher: Tensor, *, resolution: int = 2, normalize: 
         normalize: scale each map to unit length. The paper does; the code's configurations do so for unlike
             architectures and for training by this loss alone, and not for like ones.
 
-    The code's weights beta, averaged over everything: scaled 80 (WRN-40-2 to ShuffleNetV1) and 50 (this loss alone),
-    not scaled 0.7 (ResNet-56 to 20), 15 (ResNet-32x4 to 8x4) and 0.5 (ResNet-34 to 18).
+    The code's weights beta, averaged over everything: scaled 15 (VGG-13 to MobileNetV2), 40 (ResNet-50 to MobileNetV2),
+    80 (WRN-40-2 to ShuffleNetV1), 600 (ResNet-32x4 to both ShuffleNets), 10 (ImageNet, ResNet-50 to MobileNet) and 50
+    (this loss alone); not scaled 0.7 (ResNet-56 to 20), 15 (ResNet-32x4 to 8x4) and 0.5 (ImageNet, ResNet-34 to 18).
+    Its resolution is 4 for the ShuffleNets and from ResNet-34 to 18, and 2 elsewhere.
 
     Reference: Guo et al., "Class attention transfer based knowledge distillation", CVPR 2023.
     Differences: none to the authors' code, which takes the mean over classes and positions.

@@ -86,7 +86,8 @@ class CRLD(Term):
         strong_labels: weight of the labels on the second view.
 
     Differences: DeepKD's code has a RandAugment of its own (2 operations of a random strength, and a cutout); here it
-    is torchvision's. Each view is a batch of its own for batch norms, as there.
+    is torchvision's. There each view has a crop and a flip of its own; here the second is made of the first. Each view
+    is a batch of its own for batch norms, as there.
 
     >>> print(CRLD(across=1.0))
     CRLD(across=1.0)

@@ -7,7 +7,7 @@ twice. Any other method is trained so by ``train.optimizer.momentum_gap = 0.075`
 
 Reference: Zhao et al., "DOT: a distillation-oriented trainer", ICCV 2023.
 Gap: ``train.optimizer.momentum_gap`` where it is set, else 0.075, the default of the authors' code and of its
-configurations for KD on CIFAR-100, beside a momentum of 0.9.
+configurations for KD on CIFAR-100 and Tiny-ImageNet, beside a momentum of 0.9; those for ImageNet have 0.09.
 Differences: the authors' code has no Nesterov momentum; here it is as the training configuration says. Weight decay is
 part of the labels' gradient in both.
 """

@@ -221,7 +221,7 @@ def _stages(
         weight, distance: the authors' code's 500, of normalised factors' mean absolute difference.
         rate: the factors' channels as a share of the teacher's (code: 0.5).
         paraphraser_epochs: of the config's epochs, so many train the paraphraser (a fifth by default). The code takes
-            six, against 163 of the student.
+            six, against 164 of the student.
         paraphraser_lr: the learning rate of stage 1, where it differs (code: the student's; CRD's benchmark: 0.01).
         paraphraser_distance: ``"l1"`` is the code's reconstruction loss, ``"l2"`` the paper's, which wants the lower
             rate: on a ResNet-56's maps it diverges at 0.1.

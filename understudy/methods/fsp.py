@@ -44,8 +44,8 @@ def fsp(
 
     Reference: Yim et al., "A gift from knowledge distillation: fast optimization, network minimization and transfer
     learning", CVPR 2017.
-    Differences: where the two maps of a network differ in size, the larger is averaged down as in later code (the
-    paper, as far as remembered, takes the maximum).
+    Differences: where the two maps of a network differ in size, the larger is averaged down as in CRD's
+    benchmark; torchdistill takes the maximum there.
 
     >>> maps = torch.ones(1, 2, 2, 2)
     >>> fsp(maps, maps, maps, maps)

@@ -5,8 +5,9 @@ stand for the stage, and a radial basis function relates those of two consecutiv
 
 Reference: Lee, Kim, Song, "Self-supervised knowledge distillation using singular value decomposition", ECCV 2018.
 Formula: the authors' second code (KD_methods_with_TF), which CRD's benchmark follows.
-Weight: 1, as in mdistiller; CRD's benchmark has the method without a weight or a result, and the authors' first code
-half of the sum, times the root of the number of vectors.
+Weight: 1, as in mdistiller, whose matrices are channels and rows of a map by its columns; CRD's benchmark has the
+method without a weight or a result, and the authors' first code half of the sum, times the root of the number of
+vectors.
 Differences: a linear regressor joins maps of different widths, which the authors' networks do not have.
 """
 

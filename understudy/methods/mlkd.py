@@ -1,7 +1,7 @@
 """Soft targets, likeness of samples and likeness of classes, at several temperatures.
 
 ``label_weight CE + weight sum_T (T^2 KL + ||P_t P_t^T - P_s P_s^T||^2 / N + ||P_t^T P_t - P_s^T P_s||^2 / C)``.
-The published method adds the same on a second, strongly augmented view of each batch; here there is one view.
+The authors' code also has labels and soft targets on a second, strongly augmented view; here there is one view.
 
 Reference: Jin, Wang, Lin, "Multi-level logit distillation", CVPR 2023.
 Weights: the authors' code inherits 0.9 for each level and 0.1 for the labels, and trains at half of the
@@ -45,14 +45,17 @@ def mlkd(
     Args:
         student_logits, teacher_logits: (N, C).
         temperatures: 4 and 2, 3, 5, 6 in the authors' code ("prediction augmentation").
-        instance, batch, classes: the weights of the three levels, alike in the authors' code.
+        instance, batch, classes: the weights of the three levels. The authors' code has one weight for all, and comes
+            to 3 : 1 : 1, see below.
 
     Weight in the objective: 1 beside the cross-entropy in the paper's sum; the code's configuration inherits 0.1 for
     the labels and 0.9 for each level. Batch and class level grow with the batch: N of 64 there.
     Reference: Jin, Wang, Lin, "Multi-level logit distillation", CVPR 2023.
-    Differences: the authors' code adds the same losses on a strongly augmented view. For the weak view it means to
-    keep the half of samples (and of classes) that the teacher is least sure of, but masks a mean: that only scales
-    the term by the mask's share, about 1/2. Here nothing is masked; masking by sample is the caller's product.
+    Differences: the authors' code has two views. Labels are learned on both. On the strongly augmented one come soft
+    targets, at 4, 3 and 5 (at 2 and 6 the weak view's are added once more); batch and class level are worked out there,
+    but not added. For the weak view it means to keep the half of samples (and of classes) that the teacher is least
+    sure of, but masks a mean: that only scales the term by the mask's share, about 1/2. Here nothing is masked;
+    masking by sample is the caller's product.
 
     >>> logits = torch.eye(3)
     >>> mlkd(logits, logits, temperatures=(2.0, 4.0))
@@ -118,8 +121,9 @@ class MLKD(LogitTerm):
             samples of a class in a batch, the second level as r and the third as its square.
 
     Differences: the authors' weights are 1 each, whatever N and C: with 10 classes the third level is a hundred times
-    what it was on CIFAR-100, and drowns the rest. The paper adds the same on a second, strongly augmented view of each
-    batch; here there is one view.
+    what it was on CIFAR-100, and drowns the rest. The code also has labels and soft targets on a second, strongly
+    augmented view, and halves all that it has of the first, so that soft targets weigh three times what each other
+    level does; here there is one view, and the levels weigh alike.
 
     >>> print(0.18 * MLKD(temperatures=(2.0, 4.0)))
     0.18 * MLKD(temperatures=(2.0, 4.0))

@@ -5,8 +5,9 @@ The student's layers learn the direction of the teacher's first token ([CLS]), b
 Settings:
     pairs: layers of both networks; by default every k-th of the teacher's beside the student's, without the last.
     patience_weight: b. The authors' code tries 10, 100, 500 and 1000.
-    normalize: compare directions, as the authors' code does unless it is told not to.
-    weight, label_weight: a and 1 - a; the code tries 0.2, 0.5 and 0.7 as a.
+    normalize: compare directions, as the paper does; the authors' code has it as an option, and tries both.
+    weight, label_weight: a and 1 - a; the code tries 0.2, 0.5 and 0.7 as a. It averages the soft targets over the
+        classes too, so that they are as many times weaker there as there are classes.
     temperature: of the soft targets; the code tries 5, 10 and 20.
 """
 

@@ -153,6 +153,9 @@ def _stages(
         layer_epochs: of stage 1; by default ten of thirteen epochs, as in the published commands.
         temperature: of the soft targets.
         label_weight: of the labels in stage 2; the published method has none.
+
+    Differences: the authors' code averages the soft targets over the classes too, so that they are as many times
+    weaker there as there are classes; its optimizer (Adam) hardly feels it.
     """
     share = min(round(SHARE * config.epochs), config.epochs - 1) or None
     layers, rest = split(config, layer_epochs or share, setting="layer_epochs")
