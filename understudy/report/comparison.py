@@ -91,11 +91,10 @@ def caveats(students: Students) -> list[str]:
     """The reasons why figures of several runs are not quite comparable."""
     results = [record.result for record in students.records.values()]
     sentences = []
-    measured = {(r.data.digest, r.data.name, r.data.measured_on, r.data.measured, *r.task.options) for r in results}
+    parts = [(r.data.name, r.data.measured_on, r.data.measured) for r in results]
+    measured = {(*part, r.data.digest, tuple(r.task.options)) for part, r in zip(parts, results, strict=True)}
     if len(measured) > 1:
-        named = sorted(
-            {f"{name or 'unnamed'}, {count(number)} {part} samples" for _, name, part, number, *_ in measured}
-        )
+        named = sorted({f"{name or 'unnamed'}, {count(number)} {part} samples" for name, part, number in parts})
         sentences.append(f"These runs were not measured on the same samples ({'; '.join(named)}): compare with care.")
     held = sorted({r.data.validation for r in results})
     if students.by_validation and len(measured) == 1 and len(held) > 1:
