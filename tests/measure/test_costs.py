@@ -62,9 +62,15 @@ def test_latencies_are_of_the_batch_and_leave_the_mode():
     assert dataclasses.asdict(found["module"]).keys() == {"p50", "p95", "batch", "threads"}
 
 
-def test_onnx_runtime_answers_as_pytorch_does():
-    pytest.importorskip("onnxruntime")
+def test_onnx_runtime_answers_as_pytorch_does(monkeypatch):
+    onnxruntime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
+    opened, open_session = [], onnxruntime.InferenceSession
+    monkeypatch.setattr(
+        onnxruntime,
+        "InferenceSession",
+        lambda *given, **named: opened.append(open_session(*given, **named)) or opened[0],
+    )
     torch.manual_seed(0)
     network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 5))
     example = torch.rand(2, 3, 8, 8)
@@ -74,3 +80,5 @@ def test_onnx_runtime_answers_as_pytorch_does():
     for batch in (example, torch.rand(2, 3, 8, 8).contiguous(memory_format=torch.channels_last)):
         np.testing.assert_allclose(answer(batch)[0], network(batch).detach().numpy(), atol=1e-5)
     assert measure.latencies({"onnx": answer, "torch": network}, example, seconds=0.0)["onnx"].batch == 2
+    options = opened[0].get_session_options()  # its threads keep no core busy while others are timed
+    assert options.get_session_config_entry("session.force_spinning_stop") == "1"
