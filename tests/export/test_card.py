@@ -14,6 +14,7 @@ import understudy
 from tests.conftest import RECIPE_ALONE
 from understudy.errors import UserError
 from understudy.files import sealed
+from understudy.models import student as product
 from understudy.shipping import hub
 from understudy.shipping.card import files, write_card
 
@@ -66,6 +67,13 @@ def test_the_card_of_a_call_and_of_a_bare_folder(shipped, tmp_path):
         (folder / name).unlink()
     assert "not known" in write_card(folder).read_text()
     assert ModelCard.load(folder / "README.md").data.eval_results is None
+
+
+def test_a_student_of_another_task_is_on_no_shelf_of_classifiers(tmp_path):
+    network = understudy.models.build("resnet8", classes=2, channels=3, size=8)
+    task = understudy.tasks.Regression(("width", "height"))
+    product.save(tmp_path, network, product.describe(network, network.built_as, (3, 8, 8), task))
+    assert ModelCard.load(write_card(tmp_path)).data.pipeline_tag is None
 
 
 def test_what_a_hand_wrote_is_kept(run):

@@ -13,7 +13,9 @@ from tests.conftest import RECIPE_ALONE
 from understudy import export
 from understudy.errors import UserError
 from understudy.export.open import open_student
+from understudy.export.proof import Compared
 from understudy.runs.folder import with_seal, without_seal
+from understudy.tasks import Figure
 
 FORMATS = ("onnx", "torch", "int8")
 
@@ -105,6 +107,12 @@ def test_what_is_beyond_tolerance_is_one_line_and_keeps_nothing(folder, plain_fo
     with pytest.raises(UserError, match="not kept"):
         export.export(folder, "plain", out=folder / "new", data=small.data(), seconds=0.0)
     assert not (folder / "new").exists()
+
+
+def test_a_figure_that_is_no_number_is_beyond_every_tolerance():
+    error = Figure("error", "error", better="lower")
+    compared = Compared(9, 0.1, 1.0, None, error, before=0.1, after=float("nan"))
+    assert "of error on 9 samples" in (compared.beyond(export.FORMATS["int8"].tolerance) or "")
 
 
 def test_a_tolerance_is_the_users(folder, plain_format, small):

@@ -12,7 +12,10 @@ from tests.conftest import pictures
 from understudy.cli import main
 from understudy.errors import UserError
 from understudy.export import FORMATS
+from understudy.models import OwnTokens, build
+from understudy.models import student as product
 from understudy.shipping.predict import predict
+from understudy.tasks import Text
 
 
 @pytest.fixture
@@ -73,6 +76,33 @@ def test_files_folders_and_patterns_in_their_order(shipped, photos):
         for name in ("2.png", "more/1.png", "more/3.png", "more/5.png", "more/7.png", "0.png", "4.png")
     ]
     assert all(len(p.classes) == 1 for p in found)
+
+
+def test_a_single_file_is_taken_as_a_list_of_one(shipped, photos):
+    folder, labels = photos
+    path = folder / "0.png"
+    assert [firsts(predict(shipped.folder, one)) for one in (path, str(path))] == [{str(path): labels[str(path)]}] * 2
+
+
+def test_texts_are_texts_and_files_are_read_line_by_line(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    task = Text(("bad", "good"))
+    network = OwnTokens(build("text-encoder", classes=2, channels=4, size=64, width=8, depth=1, heads=2))
+    product.save(tmp_path / "student", network, product.describe(network, network.module.built_as, (64,), task))
+
+    def answered(*texts):
+        return [one.image for one in predict(tmp_path / "student", texts)]
+
+    (tmp_path / "with.txt").write_bytes("\ufeffone\x85line\u2028only\r\n\r\nthe third\n".encode())
+    (tmp_path / "empty.txt").write_text("")
+    assert answered("with.txt", "good", "empty.txt") == ["one\x85line\u2028only", "", "the third", "good"]
+    japanese = "\u826f\u3044" * 100  # longer than a file's name, in bytes
+    assert answered(japanese, "see with.txt") == [japanese, "see with.txt"]
+    assert [one.image for one in predict(tmp_path / "student", "a fine film")] == ["a fine film"]
+    (tmp_path / "latin.txt").write_bytes(b"caf\xe9\n")
+    for name, told in (("latin.txt", "is no text in UTF-8: byte 3"), ("wiht.txt", "no file is called wiht.txt")):
+        with pytest.raises(UserError, match=told):
+            answered(name)
 
 
 def test_what_is_no_image_is_told_and_the_others_are_answered(shipped, photos, tmp_path, understudy):

@@ -131,9 +131,9 @@ def _ldrld(
     return values
 
 
-def _direction(s: np.ndarray, t: np.ndarray, ridge: float = 0.1) -> np.ndarray:
+def _direction(s: np.ndarray, t: np.ndarray, ridge: float = 0.1, divided: float = 1.0) -> np.ndarray:
     grams = [x / np.sqrt((x**2).sum(1, keepdims=True)) for x in (s, t)]
-    d = grams[0] @ grams[0].T - grams[1] @ grams[1].T
+    d = (grams[0] @ grams[0].T - grams[1] @ grams[1].T) / divided
     inverse = np.linalg.inv(np.cov(d.T) + ridge * np.eye(BATCH))
     return np.array([np.sqrt(row @ inverse @ row + 1e-12) for row in d])
 
@@ -239,6 +239,14 @@ ROWS = [
         partial(direction, ridge=1.0),
         (LOGITS, LOGITS),
         partial(_direction, ridge=1.0),
+        equal=1e-6,
+        alone=False,
+    ),
+    Row(
+        "direction, cosines divided by the classes",  # as in the authors' code
+        partial(direction, ridge=0.1 * CLASSES**2),
+        (LOGITS, LOGITS),
+        partial(_direction, divided=CLASSES),
         equal=1e-6,
         alone=False,
     ),

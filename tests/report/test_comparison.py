@@ -10,8 +10,10 @@ from tests.report.conftest import spread
 from understudy.errors import UserError
 from understudy.measure import Budget
 from understudy.report import write_comparison
+from understudy.report.comparison import caveats
 from understudy.report.figures.frontier import undominated
-from understudy.report.students import SORTS, short_names
+from understudy.report.reading import read
+from understudy.report.students import SORTS, Students, short_names
 
 ERROR = {
     "name": "landmarks",
@@ -106,12 +108,32 @@ def test_what_cannot_be_compared_is_said(several, finished, make_result):
     runs = several(accuracies=(0.8, 0.9))
     other = make_result(("kd",))
     other["data"]["measured"] = 100
-    other["machine"]["threads"] = 8
     page, students, _ = write_comparison([*runs, finished(other, name="other")])
-    html = page.read_text(encoding="utf-8")
-    assert "were not measured on the same samples" in html
-    assert "different machines or numbers of threads" in html
+    assert "were not measured on the same samples" in page.read_text(encoding="utf-8")
     assert "other" in [student.name for student in students.all]  # its only method needs no name
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({}, None),
+        ({"data": {"digest": "1f"}}, "were not measured on the same samples"),
+        ({"data": {"validation": 1000}}, "Validation, which decides, has 500 and 1,000 samples"),
+        ({"networks": {"student": {"latency_ms": {"threads": 1}}}}, "different devices or numbers of threads"),
+        ({"machine": {"processor": "Another"}}, "different devices or numbers of threads"),
+        ({"machine": {"accelerator": "H200"}}, "different devices or numbers of threads"),
+        ({"machine": {"accelerator": "H200"}, "settings": {"device": "cpu"}}, None),
+    ],
+)
+def test_runs_that_were_measured_in_different_ways_are_told_apart(several, finished, make_result, changes, told):
+    def changed(content, others):
+        for key, value in others.items():
+            content[key] = changed(content.get(key, {}), value) if isinstance(value, dict) else value
+        return content
+
+    runs = [finished(make_result(), name="one"), finished(changed(make_result(), changes), name="other")]
+    sentences = caveats(Students.of({run: read(run) for run in runs}))
+    assert [told in sentence for sentence in sentences] == [True] if told else not sentences
 
 
 def test_results_without_costs_are_compared_as_well(finished, make_result):
@@ -148,6 +170,13 @@ def test_a_run_that_is_none_is_an_error_before_anything_is_written(several, tmp_
     with pytest.raises(UserError, match="there is no run folder"):
         write_comparison([*several(accuracies=(0.8,)), tmp_path / "nowhere"])
     assert not (tmp_path / "comparison.html").exists()
+
+
+def test_the_only_method_of_a_single_run_has_its_name(finished, make_result):
+    run = finished(make_result(("kd",)))
+    students = Students.of({run: read(run)})
+    assert [student.name for student in students.all] == ["kd"]
+    assert students.choice(Budget(latency_ms=50)).reason.startswith("kd has the highest accuracy")
 
 
 def test_names_tell_runs_apart(tmp_path):

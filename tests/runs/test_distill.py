@@ -311,6 +311,19 @@ def test_seeds_a_baseline_and_a_verdict(networks, vectors):
     assert run_.folder is None
 
 
+def test_a_result_names_the_data_as_the_caller_does_and_the_threads_that_it_ran_with(networks, vectors, monkeypatch):
+    x, y = vectors
+    first, second = (
+        understudy.data.from_tensors((x[part], y[part]), name="flowers") for part in (slice(90), slice(30, 120))
+    )
+    results = [
+        run(networks, data, method="alone", settings=Settings("cpu", threads=2)).result for data in (first, second)
+    ]
+    assert [result.data.name for result in results] == ["flowers"] * 2
+    assert results[0].data.digest != results[1].data.digest
+    assert [result.machine["threads"] for result in results] == [2, 2]
+
+
 def make_small():
     return MLP(4)
 

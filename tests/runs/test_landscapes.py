@@ -4,6 +4,7 @@ import json
 import re
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from markupsafe import Markup
 
@@ -15,6 +16,7 @@ from understudy.files import sealed, write_json
 from understudy.report import write_report
 from understudy.runs.landscape import survey
 from understudy.runs.path import PathRun
+from understudy.training.evaluate import figures
 
 BOTH = "\n[methods.alone]\n"
 
@@ -46,6 +48,38 @@ def test_every_student_is_surveyed_and_drawn_on_one_scale(make_run, tmp_path):
     assert write_report(tmp_path / "run").read_text(encoding="utf-8") == page
     other = survey(run, grid=3, samples=999, part="validation")
     assert (other.samples, len(other.students[0].losses)) == (15, 3)
+
+
+NUMBERS = """
+seeds = [0]
+[data]
+name = "numpy"
+root = "numbers.npz"
+validation = 6
+task = "regression"
+[student]
+network = "resnet8"
+settings = { widths = [4, 4, 4] }
+[train]
+epochs = 1
+batch = 12
+[settings]
+threads = 1
+[methods.alone]
+"""
+
+
+def test_the_loss_is_that_of_the_task(make_run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    generator = np.random.default_rng(0)
+    x, y = (generator.random(shape, np.float32) for shape in ((30, 3, 8, 8), (30, 2)))
+    np.savez("numbers.npz", x_train=x, y_train=y, x_test=x[:6], y_test=y[:6])
+    run = make_run(text=NUMBERS)
+    run.execute()
+    part, task = run.student_data.train, run.builder.data.task
+    (student,) = survey(run, grid=3, samples=len(part)).students
+    found = figures(run.trained("alone-0"), part, task, run.recipe.settings)
+    assert student.centre == pytest.approx(found["loss"], rel=1e-4)
 
 
 def test_a_student_whose_assistant_was_chosen_on_the_way_is_surveyed(make_run):

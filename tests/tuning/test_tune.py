@@ -111,6 +111,16 @@ def test_a_trial_that_diverges_fails_and_the_search_goes_on(make):
         execute(make("train.epochs=2", search=["train.optimizer.lr=1e8..1e9"], out="none"), 1)
 
 
+def test_a_trial_whose_figure_is_no_number_fails_and_the_search_goes_on(make, monkeypatch):
+    tuning, values = make(search=["methods.kd.temperature={1, 2}"]), iter([[float("nan")], [0.5]])
+    monkeypatch.setattr(tuning.trainer, "prepare", lambda: None)
+    monkeypatch.setattr(tuning.trainer, "train", lambda *_: next(values))
+    found = tuning.search(2)
+    assert [(trial.state, trial.reason) for trial in found] == [
+        ("failed", "its accuracy on validation is no number"), ("complete", ""),
+    ]  # fmt: skip
+
+
 def test_settings_that_are_possible_each_and_impossible_together_are_a_trial_that_failed(make):
     methods = '[methods.fitnets]\npair = "conv -> conv1"\nhint_epochs = 2\n'
     space = ["train.epochs={3, 5}", "methods.fitnets.hint_epochs={1, 4}"]

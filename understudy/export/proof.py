@@ -74,14 +74,14 @@ class Compared:
                 f"it agrees with PyTorch on {100 * self.agreement:.2f} % of {self.samples:,} samples, and at least "
                 f"{100 * tolerance.agreement:.2f} % are asked (--tolerance agreement={tolerance.agreement:g})"
             )
-        if self.lost > tolerance.loss + self._rounding(tolerance):
+        if not self.lost <= tolerance.loss + self._rounding(tolerance):  # NaN is beyond everything
             unit = "points" if self.figure.unit == "share" else "%"
             return (
                 f"it loses {self.lost:.2f} {unit} of {self.figure.title} on {self.samples:,} samples, and at most "
                 f"{tolerance.loss:g} may be lost (--tolerance loss={tolerance.loss:g})"
             )
         share = self.largest_difference / max(self.largest_value, 1e-12)
-        if tolerance.difference is not None and not share <= tolerance.difference:  # NaN is beyond everything
+        if tolerance.difference is not None and not share <= tolerance.difference:
             return (
                 f"a value differs by {self.largest_difference:.3g}, which is {share:.2g} of the largest, and at most "
                 f"{tolerance.difference:g} may be (--tolerance difference={tolerance.difference:g})"

@@ -31,11 +31,10 @@ def class_distance(student: Tensor, teacher: Tensor) -> Tensor:
     Args:
         student, teacher: features before the last layer, (N, D); the student then takes over the teacher's last layer.
 
-    The features are those of a teacher that was trained with ``class_spread``. Weight 1, as the student's only loss,
-    as far as a second-hand description says.
+    The features are those of a teacher that was trained with ``class_spread``. Weight 1, as the student's only loss.
 
     Reference: Kim, Kim, "Transferring knowledge to smaller network with class-distance loss", ICLR workshop 2017.
-    Differences: the equations were read second-hand; sum or mean over the features is not known, here it is the sum.
+    Differences: none known to the paper's equations, which a reader's notes show (postBG/paper-notes).
 
     >>> class_distance(torch.zeros(1, 2), torch.tensor([[3.0, 4.0]]))
     tensor([25.])
@@ -50,14 +49,15 @@ def class_spread(features: Tensor, own_mean: Tensor, others_mean: Tensor, *, bou
 
     Args:
         features: of the network in training, before its last layer, (N, D).
-        own_mean, others_mean: C and O, the mean features of the sample's class and of all other classes, (N, D); over
-            the batch ``class_means`` gives them, over the data a term may keep them running.
+        own_mean, others_mean: C and O, the mean features of the sample's class and of the others, (N, D); over the
+            batch ``class_means`` gives them, over the data a term may keep them running.
         bound: phi, beyond which the other classes push no more. The paper's value was not found.
 
     Added with a weight lambda (not found) to the teacher's cross-entropy; it may be negative.
 
     Reference: Kim, Kim, "Transferring knowledge to smaller network with class-distance loss", ICLR workshop 2017.
-    Differences: read second-hand: the form of the bound and what the means are taken over are not certain.
+    Differences: the paper's equations, as a reader's notes show them, have the mean of one other class as O, and do not
+    say of which; ``class_means`` and ``ClassSpread`` give the mean over all others.
 
     >>> own, others = torch.zeros(1, 2), torch.full((1, 2), 10.0)
     >>> class_spread(torch.ones(1, 2), own, others, bound=5.0)
@@ -91,7 +91,7 @@ class ClassDistance(EmbeddingTerm):
         reduce: over the features, the ``"sum"`` as above, or the ``"mean"``, for which a weight fits any width.
 
     Reference: Kim, Kim, "Transferring knowledge to smaller network with class-distance loss", ICLR workshop 2017.
-    Differences: read second-hand; a student of another width passes a linear layer, the paper's has the teacher's.
+    Differences: a student of another width passes a linear layer, the paper's has the teacher's.
 
     >>> print(ClassDistance("fc:input -> fc:input"))
     ClassDistance(embedding='fc:input -> fc:input')
@@ -126,7 +126,7 @@ class ClassSpread(Term):
     mean over the batch. A mixed label counts as its largest class.
 
     Reference: Kim, Kim, "Transferring knowledge to smaller network with class-distance loss", ICLR workshop 2017.
-    Differences: read second-hand; how the paper keeps its means is not known.
+    Differences: the paper's O is the mean of one other class; how it keeps its means is not known.
 
     >>> print(ClassSpread("fc:input"))
     ClassSpread(tap='fc:input')

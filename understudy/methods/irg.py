@@ -4,7 +4,11 @@
 samples, and that of the normalised distances between a sample's values in consecutive layers.
 
 Reference: Liu et al., "Knowledge distillation via instance relationship graph", CVPR 2019.
-Weights: those of Knowledge-Distillation-Zoo, whose form this is; the authors' code, for Caffe, was not at hand.
+Weights: those of Knowledge-Distillation-Zoo, whose form this is.
+Differences: the authors' code (yufanLIU/IRG, for Caffe and CIFAR-10) has one network with edges and one with
+transformations, beside labels, and none with vertices. Edges are those of the pooled last maps alone; transformations
+lead from the first to the last block within each stage, of pooled maps. Its 0.005 of half a sum is 0.16 of the means
+here, at its batch of 64. There the largest distances are constants to the gradient, which reaches one end of each edge.
 """
 
 from dataclasses import dataclass

@@ -65,14 +65,17 @@ def select_neurons(
     Args:
         accuracies: x, how well each neuron by itself tells each attribute, (D, attributes) (paper: 40 of CelebA).
         count: how many to keep (paper: 422 of 512).
-        cost: the cost of selecting each neuron, (D); None is the mean best accuracy less the neuron's best one.
+        cost: the cost of selecting each neuron, (D); None is the mean best accuracy less the neuron's best one. The
+            paper's is ``(max - mean over the attributes that do not tell persons) / (max - mean over those that do)``
+            of the neuron's accuracies, each the mean of the rates of true positives and true negatives.
         redundancy: lambda.
         iterations: of the fixed point, each halfway from the last, which keeps it from swinging.
 
     Reference: Luo et al., "Face model compression by distilling knowledge from neurons", AAAI 2016.
-    Differences: the paper's unary function and lambda were not found: ``cost`` and its default stand for them. The
-    pairwise term counts pairs of selected neurons and is divided by D - 1 here, so that lambda does
-    not depend on D. The paper keeps the neurons that come out as selected; here ``count`` is given.
+    Differences: the paper's cost, which a reader's notes give, wants to know which attributes tell persons; the default
+    stands for it. Its lambda was not found. The pairwise term counts each pair of selected neurons once, the paper's
+    twice, and is divided by D - 1 here, so that lambda does not depend on D. The paper keeps the neurons that come out
+    as selected; here ``count`` is given.
 
     >>> select_neurons(torch.tensor([[0.9, 0.1], [0.5, 0.5], [0.1, 0.9]]), 2)
     tensor([0, 2])

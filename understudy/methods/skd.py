@@ -1,9 +1,12 @@
 """Soft targets, and the angles between the logits of a batch's samples: ``KL + weight DIR`` (SKD, Jeong et al., 2026).
 
 Reference: Jeong, Lee, Choi, "Streamlined knowledge distillation", CVPR 2026.
-Weights, temperature, ridge: 1 for both parts and no labels, 4 and 0.1, as in torchdistill 1.1.5, which gives the last
-two as those of the authors' code. That code and the paper were not at hand: formulas and values are torchdistill's.
-Differences: the soft targets there have no T^2, here ``squared = true`` brings it back.
+Weights, temperature, ridge: 1 for both parts and no labels, 4 and 0.1, as in torchdistill 1.1.5, whose formulas these
+are; notes on the paper have the same sum. The soft targets have no T^2 there, ``squared = true`` brings it back.
+Differences: the authors' code (HyunJunSik/StreamLined) is another mixture. It has 0.1 of the labels (0.5 from
+ResNet-32x4 to 8x4), the rest of each part, which masks halve since they scale means, soft targets with T^2, and cosines
+divided by the number of classes C, which leaves little of the angles. ``label_weight = 0.1``, ``soft_weight = 0.45``,
+``weight = 0.45``, ``squared = true`` and ``ridge = 0.1 C^2``, 1000 for 100 classes, are the same.
 """
 
 from dataclasses import dataclass
@@ -35,7 +38,8 @@ def direction(student_logits: Tensor, teacher_logits: Tensor, *, ridge: float = 
 
     Weight in the objective: 1, beside ``KL(softmax(t/4) || softmax(s/4))``.
     Reference: Jeong, Lee, Choi, "Streamlined knowledge distillation", CVPR 2026, as in torchdistill 1.1.5.
-    Differences: the gradient of the root is that of ``sqrt(x + 1e-12)``, finite where student and teacher agree.
+    Differences: the gradient of the root is that of ``sqrt(x + 1e-12)``, finite where student and teacher agree. The
+    authors' code divides the cosines by C, as a ridge C^2 times as large does.
 
     >>> logits = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
     >>> direction(logits, logits)

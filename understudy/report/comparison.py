@@ -12,6 +12,7 @@ from understudy.report.reading import RunFiles
 from understudy.report.students import Student, Students
 from understudy.report.tables import EMPTY, Cell, Column, Table, TableRow
 from understudy.report.templates import rendered
+from understudy.runs.records import Result
 
 
 @dataclass(frozen=True)
@@ -90,14 +91,26 @@ def caveats(students: Students) -> list[str]:
     """The reasons why figures of several runs are not quite comparable."""
     results = [record.result for record in students.records.values()]
     sentences = []
-    measured = {(r.data.name, r.data.measured_on, r.data.measured, tuple(r.task.options)) for r in results}
+    parts = [(r.data.name, r.data.measured_on, r.data.measured) for r in results]
+    measured = {(*part, r.data.digest, tuple(r.task.options)) for part, r in zip(parts, results, strict=True)}
     if len(measured) > 1:
-        named = sorted({f"{name or 'unnamed'}, {count(number)} {part} samples" for name, part, number, _ in measured})
+        named = sorted({f"{name or 'unnamed'}, {count(number)} {part} samples" for name, part, number in parts})
         sentences.append(f"These runs were not measured on the same samples ({'; '.join(named)}): compare with care.")
-    machines = {(r.machine.get("processor"), r.machine.get("threads"), r.machine.get("accelerator")) for r in results}
-    if len(machines) > 1:
-        sentences.append("The latencies come from different machines or numbers of threads: compare with care.")
+    held = sorted({r.data.validation for r in results})
+    if students.by_validation and len(measured) == 1 and len(held) > 1:
+        numbers = " and ".join(map(count, held))
+        sentences.append(f"Validation, which decides, has {numbers} samples: it is not the same part in all runs.")
+    if len({_timed_on(result) for result in results}) > 1:
+        sentences.append("The latencies come from different devices or numbers of threads: compare with care.")
     return sentences
+
+
+def _timed_on(result: Result) -> tuple[object, ...]:
+    """The device and the number of threads with which a run's latencies were measured."""
+    machine, latency = result.machine, result.network_of(result.foremost).latency_ms
+    threads = latency.threads if latency else machine.get("threads")
+    accelerator = None if result.settings.get("device") == "cpu" else machine.get("accelerator")
+    return machine.get("processor"), threads, accelerator
 
 
 def _lead(students: Students, budget: Budget) -> str:

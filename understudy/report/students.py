@@ -53,9 +53,10 @@ class Students:
                 if (measured := result.spread_of(method)) is None:
                     continue
                 agreement = row.spread("agreement")
+                lone = names[run] and len(result.methods) == 1
                 students.append(
                     Student(
-                        names[run] if len(result.methods) == 1 else " · ".join(filter(None, (names[run], method))),
+                        names[run] if lone else " · ".join(filter(None, (names[run], method))),
                         run,
                         method,
                         result.network_of(method),

@@ -30,13 +30,17 @@ def survey(
 ) -> Landscapes:
     """Measure the surfaces of a finished run's students, and write them into its folder."""
     inputs, labels = _samples(run, part, samples)
-    students = []
+    task, students = run.builder.data.task, []
+
+    def loss(answer: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        return task.loss(task.answer(answer), targets).mean()
+
     rows = _rows(run)
     with run.recipe.settings.in_force():
         for method, row in rows:
             name = row.training
             tell = None if progress is None else lambda done, of, name=name: progress(name, done, of)
-            surface = landscape(_network(run, name), inputs, labels, grid=grid, seed=seed, progress=tell)
+            surface = landscape(_network(run, name), inputs, labels, grid=grid, seed=seed, loss=loss, progress=tell)
             students.append(
                 Surface(
                     training=name,

@@ -65,7 +65,10 @@ class TaskRecord(Record):
 
 
 class DataRecord(Record):
+    """The data of a run; ``digest`` tells objects of one name apart."""
+
     name: str = ""
+    digest: str = ""  # of an object: that of its samples
     train: int
     validation: int = 0
     measured_on: str = "test"

@@ -15,6 +15,7 @@ from understudy.measure import Latency, Verdict, beside_teacher, judge, latencie
 from understudy.measure.machine import command, machine, peak_memory, versions
 from understudy.nested import Nested
 from understudy.plans.entry import METRICS
+from understudy.recipe.objects import OBJECT, is_object
 from understudy.recipe.schema import NetworkTable
 from understudy.runs import broken, keep, measures, samples
 from understudy.runs.compile import student_of, teachers_of
@@ -45,6 +46,7 @@ def summarize(run: RunNetworks) -> Result:
     """Measure everything and make the result. The test part is read here, once."""
     builder, recipe, began = run.builder, run.recipe, time.monotonic()
     measured_on, part = builder.data.measured
+    given = is_object(recipe.data.name)
     task = TaskRecord.of(builder.data.task)
     teachers = _teachers(run)
     comparable = {name: networks for name, networks in teachers.items() if not _misfit(run, networks)}
@@ -56,16 +58,19 @@ def summarize(run: RunNetworks) -> Result:
     hint = teacher.softness.hint if teacher and teacher.softness else None
     kept, because = keep.kept(methods, task.first, recipe.keep)
     beside = _beside_the_teacher(run, kept, first, part, guides)
+    with recipe.settings.in_force():  # its threads
+        here = machine()
     return Result(
         title=recipe.title,
         command=command(),
         versions=versions(),
-        machine=machine(),
+        machine=here,
         settings=recipe.model_dump(mode="json")["settings"],
         seeds=list(recipe.seeds),
         task=task,
         data=DataRecord(
-            name=recipe.data.name,
+            name=builder.data.name if given else recipe.data.name,
+            digest=recipe.data.name.removeprefix(OBJECT) if given else "",
             train=len(run.student_data.train),
             validation=len(builder.data.validation) if builder.data.validation else 0,
             measured_on=measured_on,

@@ -130,9 +130,9 @@ def _front_matter(known: Known) -> dict[str, object]:
     method = known.method
     tags = ["understudy", "knowledge-distillation", *([method[0]] if method else [])]
     matter: dict[str, object] = {"library_name": "understudy", "tags": tags}
-    kind = _PIPELINES.get(known.result.task.name if known.result else "")
-    if known.description.takes_images and (kind or known.result is None):
-        matter["pipeline_tag"] = kind or _PIPELINES["classification"]
+    kind = _PIPELINES.get(known.description.task.name)
+    if known.description.takes_images and kind:
+        matter["pipeline_tag"] = kind
     if known.result is not None and method is not None:
         data, first = known.result.data, known.result.first
         name = data.name or "own data"

@@ -1,5 +1,6 @@
 """The answers of a student to images or clouds of points on disk, or to texts."""
 
+import errno
 import glob
 import io
 import warnings
@@ -21,6 +22,8 @@ from understudy.nested import Nested
 from understudy.taps import call
 from understudy.tasks import Detection, Detection3D, Task, Text, TextScores, Told
 from understudy.tasks.words import cut_off
+
+TEXT_FILES = (".txt", ".tsv", ".csv")  # what ends so, without a blank, is a file and no text
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ class Prediction:
 
 def predict(
     student: str | Path,
-    images: Iterable[str | Path],
+    images: str | Path | Iterable[str | Path],
     *,
     top: int = 3,
     batch: int = 32,
@@ -61,12 +64,14 @@ def predict(
 
     Args:
         student: a run folder, or a file that ``understudy export`` wrote.
-        images: files, folders (every image or cloud below them) and patterns.
+        images: files, folders (every image or cloud below them) and patterns, or a single one of them; of a student of
+            texts, texts and files with a text in each line.
         top: how many classes to name.
         batch: images that are answered at once.
         trust: modules of the user (for a folder), or the file itself (for ``.pt2``), whose code may run.
         draw: a folder for copies of the images with the boxes of a detector drawn into them.
     """
+    images = [images] if isinstance(images, (str, Path)) else images
     opened = open_student(Path(student), trust)
     if draw is not None and not isinstance(opened.description.task, Detection):
         raise UserError(f"boxes are drawn, and answers of task {opened.description.task.name!r} have none: no --draw")
@@ -150,11 +155,25 @@ def _told(student: Student, inputs: Nested, top: int) -> list[Told]:
 
 def _texts(student: Student, task: Task, texts: Iterable[str], top: int, batch: int) -> list[Prediction]:
     """The answers to texts; the name of a file stands for its lines."""
-    lines: list[str] = []
-    for text in texts:
-        path = Path(text)
-        lines += path.read_text(encoding="utf-8").splitlines() if len(text) < 256 and path.is_file() else [text]
-    return of_texts(student, task, lines, top, batch)
+    return of_texts(student, task, [line for text in texts for line in _lines(text)], top, batch)
+
+
+def _lines(text: str) -> list[str]:
+    """The lines of a file of this name; else the text itself."""
+    path = Path(text)
+    try:
+        if not path.is_file():
+            if text.endswith(TEXT_FILES) and not any(map(str.isspace, text)):
+                raise UserError(f"no file is called {text}")
+            return [text]
+        content = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is no text in UTF-8: byte {error.start} is none of it") from error
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:  # so it is a text
+            return [text]
+        raise UserError(f"{path} cannot be read: {error.strerror}") from error
+    return content.removesuffix("\n").split("\n") if content else []
 
 
 def of_texts(student: Student, task: Task, texts: Sequence[str], top: int, batch: int) -> list[Prediction]:

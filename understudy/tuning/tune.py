@@ -1,5 +1,6 @@
 """A search in a run folder: trials with different settings, compared on the validation part."""
 
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -186,6 +187,8 @@ class Tuning:
             return trials.end(trial, "stopped")
         except FailedTrainingError as failure:
             return trials.end(trial, "failed", reason=failure.reason)
+        if not all(map(math.isfinite, values)):  # as a correlation with answers that are all alike
+            return trials.end(trial, "failed", reason=f"its {self.figure.title} on validation is no number")
         return trials.end(trial, "complete", tuple(values))
 
 
