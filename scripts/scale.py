@@ -210,7 +210,7 @@ def resident() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
-ROUNDS = 5
+ROUNDS = 3
 TRAINED = """
 seeds = [0]
 [data]
