@@ -1,10 +1,17 @@
 """Batch norm over the batches of all ranks, on any device; ``nn.SyncBatchNorm`` knows GPUs only."""
 
+from typing import Any
+
 import torch
+import torch.distributed as dist
+import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from understudy.ranks import ranks, summed
+from understudy.ranks import Ranks, ranks, summed
+
+FUSED = ("cpu", "cuda")  # devices whose kernels compute statistics, the normalised values and gradients
 
 
 class OverRanks(_BatchNorm):
@@ -15,20 +22,15 @@ class OverRanks(_BatchNorm):
         if group is None or not (self.training or self.running_mean is None):
             return super().forward(x)
         self._check_input_dim(x)
-        places = [dim for dim in range(x.ndim) if dim != 1]
-        shape = [1, -1] + [1] * (x.ndim - 2)
-        values = x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
-        count = x.numel() // x.shape[1] * group.world
-        mean = summed(values.sum(places)) / count
-        centred = values - mean.reshape(shape)
-        variance = summed(centred.square().sum(places)) / count
-        scale = torch.rsqrt(variance + self.eps)
+        norm = _Fused.apply if x.device.type in FUSED else _composed
+        ones = torch.ones(x.shape[1], device=x.device, dtype=_exact(x))
+        line = (self.weight, self.bias) if self.affine else (ones, torch.zeros_like(ones))
+        y: Tensor
+        y, mean, variance = norm(x, *line, self.eps, group)
         if self.training and self.track_running_stats:
+            count = x.numel() // x.shape[1] * group.world
             self._move(mean.detach(), variance.detach() * (count / (count - 1)))
-        y = centred * scale.reshape(shape)
-        if self.affine:
-            y = y * self.weight.reshape(shape) + self.bias.reshape(shape)
-        return y.to(x.dtype)
+        return y
 
     def _move(self, mean: Tensor, variance: Tensor) -> None:
         """The running statistics, as `nn.BatchNorm2d` moves them."""
@@ -39,6 +41,58 @@ class OverRanks(_BatchNorm):
         share = 1 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
         self.running_mean.lerp_(mean.to(self.running_mean.dtype), share)
         self.running_var.lerp_(variance.to(self.running_var.dtype), share)
+
+
+def _exact(x: Tensor) -> torch.dtype:
+    return torch.float32 if x.dtype in (torch.bfloat16, torch.float16) else x.dtype
+
+
+def _composed(x: Tensor, weight: Tensor, bias: Tensor, eps: float, group: Ranks) -> tuple[Tensor, Tensor, Tensor]:
+    """The normalised values, and the mean and variance of the whole batch, by operations that any device has."""
+    places = [dim for dim in range(x.ndim) if dim != 1]
+    shape = [1, -1] + [1] * (x.ndim - 2)
+    values = x.to(_exact(x))
+    count = x.numel() // x.shape[1] * group.world
+    mean = summed(values.sum(places)) / count
+    centred = values - mean.reshape(shape)
+    variance = summed(centred.square().sum(places)) / count
+    scale = torch.rsqrt(variance + eps)
+    y = centred * scale.reshape(shape) * weight.reshape(shape) + bias.reshape(shape)
+    return y.to(x.dtype), mean, variance
+
+
+class _Fused(torch.autograd.Function):
+    """The same by the kernels of PyTorch's batch norm, with one exchange between the ranks in each direction."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float, group: Ranks
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        own = torch.zeros(2, x.shape[1], device=x.device, dtype=_exact(x))
+        own[0], own[1] = torch.batch_norm_update_stats(x, own[0].clone(), own[1].clone(), 0.0)
+        every = own.new_empty(group.world, *own.shape)
+        dist.all_gather(list(every), own)
+        mean = every[:, 0].mean(0)
+        variance = (every[:, 1] + (every[:, 0] - mean).square()).mean(0)
+        ctx.save_for_backward(x, weight, mean, variance)
+        ctx.eps, ctx.count = eps, x.numel() // x.shape[1] * group.world
+        ctx.mark_non_differentiable(mean, variance)
+        return F.batch_norm(x, mean, variance, weight, bias, eps=eps), mean, variance
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dy: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, mean, variance = ctx.saved_tensors
+        scaled, of_weight, of_bias = torch.ops.aten.native_batch_norm_backward(
+            dy, x, weight, mean, variance, None, None, False, ctx.eps, [True, True, True]
+        )
+        if not ctx.needs_input_grad[0]:
+            return None, of_weight, of_bias, None, None
+        sums = torch.stack([of_weight, of_bias])
+        dist.all_reduce(sums)
+        # What reaches a value through the mean and the variance is a line in it, which the forward kernel computes.
+        factor, shift = sums * (-weight * torch.rsqrt(variance + ctx.eps) / ctx.count)
+        return scaled.add_(F.batch_norm(x, mean, variance, factor, shift, eps=ctx.eps)), of_weight, of_bias, None, None
 
 
 def over_ranks(network: nn.Module) -> None:

@@ -36,3 +36,15 @@ def test_ranks_with_unequal_slices_are_refused(both: Group):
 def test_the_scripts_of_the_page_run(both: Group, which: int):
     page = (ROOT / "docs" / "own-loop.md").read_text()
     both("page", page, which)
+
+
+@pytest.mark.parametrize("fused", [True, False], ids=["fused", "composed"])
+@pytest.mark.parametrize("name", cases.NORMS)
+def test_batch_norms_over_ranks_are_those_of_the_whole_batch(both: Group, name: str, fused: bool):
+    wanted = cases.normed(None, name)
+    error = {torch.float64: 1e-12, torch.float32: 1e-4, torch.bfloat16: 2e-2}[cases.NORMS[name][2]]
+    for values in both("normed", name, fused):
+        assert values.keys() == wanted.keys()
+        for key, value in wanted.items():
+            off = (values[key] - value).double().norm() / value.double().norm().clamp_min(1e-6)
+            assert off < error, (key, off)
