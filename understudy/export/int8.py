@@ -3,8 +3,8 @@
 Weights are int8 with a scale for each channel, activations uint8 with a scale for each tensor (on processors of the
 x86 family the faster pair by far), both between quantise and dequantise nodes, as many runtimes read them. The rule
 for what stays in floating point is the usual one: the front, the first and the last layer with weights, norms that no
-convolution takes up, and softmaxes. They hold a small part of the work, and the most of the error. On x86 processors without
-VNNI (before 2019, roughly) sums of such products may saturate: prove the file there if that is where it will run.
+convolution takes up, and softmaxes. They hold a small part of the work, and the most of the error. On x86 processors
+without VNNI (before 2019, roughly) sums of such products may saturate: prove the file there if it will run there.
 """
 
 import tempfile
