@@ -149,6 +149,10 @@ def test_a_push_uploads_the_student_and_nothing_else(run, monkeypatch):
     (upload,) = api.uploaded
     assert upload["repo_id"] == "anna/small"
     assert upload["names"] == {"README.md", "student.safetensors", "student.json"}
+    assert set(upload["delete_patterns"]) == {  # what an earlier push of another student may have left
+        "student.onnx", "student.int8.onnx", "student.pt2", "student.pte",
+        "config.json", "model.safetensors", "preprocessor_config.json",
+    }  # fmt: skip
 
 
 def test_a_student_of_the_hub_is_two_files_with_digests(run, monkeypatch):

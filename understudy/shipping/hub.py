@@ -7,7 +7,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from understudy.errors import OptionalPackageError, UserError
+from understudy.export import FORMATS
 from understudy.shipping import native
+
+WRITTEN = tuple(f"student{format_.suffix}" for format_ in FORMATS.values())  # beside card, weights and description
 
 
 def assemble(folder: Path, into: Path, files: Sequence[str]) -> None:
@@ -36,6 +39,7 @@ def push(folder: Path, repository: str, files: Sequence[str]) -> str:
             api.upload_folder(
                 repo_id=repository,
                 folder_path=assembled,
+                delete_patterns=[*WRITTEN, *native.WRITTEN],  # those of another student, pushed before
                 commit_message="A student, its card and its exported files",
             )
     except errors.LocalTokenNotFoundError as error:

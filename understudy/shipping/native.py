@@ -16,6 +16,7 @@ from understudy.models.description import Description, Input
 from understudy.taps import inner
 
 PROCESSOR = "preprocessor_config.json"
+WRITTEN = "config.json", "model.safetensors", PROCESSOR  # by the libraries
 BILINEAR = 2  # as Pillow numbers it
 _TIMM = 'timm.create_model("hf-hub:USER/NAME", pretrained=True)'
 
