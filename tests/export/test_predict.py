@@ -67,6 +67,15 @@ def test_a_folder_and_a_lone_file_tell_the_same(shipped, photos, tmp_path, name)
         assert sum(shares) == pytest.approx(1)
 
 
+def test_a_file_of_the_student_before_is_told(shipped, photos, tmp_path):
+    folder, labels = photos
+    run = shutil.copytree(shipped.folder, tmp_path / "run")
+    assert firsts(predict(run / "student.onnx", folder)) == labels
+    (run / "student.safetensors").write_bytes(b"of another run")
+    with pytest.warns(UserWarning, match=r"student.onnx was made of another student than .*: export it again"):
+        predict(run / "student.onnx", folder)
+
+
 def test_files_folders_and_patterns_in_their_order(shipped, photos):
     folder, _ = photos
     words = [folder / "2.png", folder / "more", str(folder / "[04].png")]

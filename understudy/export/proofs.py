@@ -1,9 +1,11 @@
 """``proof.json``: what was measured of the exported files beside it, and the SHA-256 of each."""
 
+import warnings
 from pathlib import Path
 
 from understudy.errors import UserError
 from understudy.files import DIGEST, fits, read_json, sealed, sha256, write_json
+from understudy.models.student import WEIGHTS
 
 PROOFS = "proof.json"
 
@@ -36,11 +38,15 @@ def add_proof(folder: Path, name: str, record: dict[str, object]) -> str | None:
 def check_exported(path: Path) -> None:
     """A ``UserError`` if an exported file is not the one that the ``proof.json`` beside it speaks of.
 
-    A file that was taken away from its proof is read as it is.
+    A file of another student than the one beside it, which a run has replaced since, is a warning. One that was taken
+    away from its proof is read as it is.
     """
     record = read_proofs(path.parent).get(path.name)
     if isinstance(record, dict):
         check_file(path, str(record.get("sha256", "")))
+        weights = path.parent / WEIGHTS
+        if weights.is_file() and record.get("student") != sha256(weights):
+            warnings.warn(f"{path} was made of another student than {weights}: export it again", stacklevel=3)
 
 
 def check_file(path: Path, digest: str) -> None:
