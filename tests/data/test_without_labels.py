@@ -247,7 +247,7 @@ def test_a_teacher_with_one_answer_for_everything_is_refused():
 
 
 def test_a_student_without_a_run_is_not_compared_with_nobody(tmp_path):
-    understudy.distill(Colour(), Student(), X, out=tmp_path / "run", **QUICK)
+    run = understudy.distill(Colour(), Student(), X, out=tmp_path / "run", **QUICK)
     student = tmp_path / "run" / "trainings" / "kd-0"
     with pytest.raises(UserError, match="no teacher has answered for them"):
-        export(student, "torch", data=from_inputs(X, classes=3), network=Student())
+        export(student, "torch", data=from_inputs(X, classes=3), network=run.student)

@@ -71,10 +71,11 @@ def export(
     format_, folder = _format(to), Path(student)
     description = product.read(folder)
     product.check_weights(folder, description)
-    network = product.load(folder, trust=trust) if network is None else _saved(network, folder)
-    around = _around(folder, network, data, trust)
+    built = product.load(folder, trust=trust) if network is None else network
+    around = _around(folder, built, data, trust)
     _check_data(around.data, description.task, description.input.shape)
     other_names = _other_names(around.data, description.task)
+    network = built if network is None else _saved(network, folder)
     path = _place(folder, format_, Path(out) if out is not None else None)
     remove_leftovers(path.parent, below=False)
     text = (folder / product.DESCRIPTION).read_text(encoding="utf-8")
