@@ -14,6 +14,7 @@ from understudy import recipe as recipes
 from understudy.errors import UserError
 from understudy.files import sealed, write_json
 from understudy.report import write_report
+from understudy.report.reading import read
 from understudy.runs.landscape import survey
 from understudy.runs.path import PathRun
 from understudy.training.evaluate import figures
@@ -136,3 +137,18 @@ def test_a_damaged_survey_is_left_out_of_the_report_with_a_line(make_run, tmp_pa
     write_json(path, sealed(content))
     assert "All maps share one scale" in write_report(tmp_path / "run", warn=told.append).read_text(encoding="utf-8")
     assert told == [line]
+
+
+def test_the_surface_of_a_student_that_was_replaced_is_left_out_of_the_report(make_run, tmp_path):
+    from tests.conftest import RECIPE
+
+    run = make_run("train.epochs=1", text=RECIPE.split("pair =")[0].replace("fitnets", "kd") + BOTH)
+    run.execute()
+    content = json.loads(survey(run, grid=3, samples=6).text())
+    assert [read(tmp_path / "run").left_out, len(read(tmp_path / "run").landscapes.students)] == ["", 2]
+    for place, left in ((0, ["alone-0"]), (1, [])):
+        content["students"][place]["student"] = "0" * 64
+        write_json(tmp_path / "run/landscape.json", sealed(content))
+        found = read(tmp_path / "run")
+        assert [one.training for one in found.landscapes.students] == left if left else found.landscapes is None
+        assert found.left_out == "landscape.json is of students that were replaced: run understudy landscape again"

@@ -11,6 +11,7 @@ from understudy.errors import UserError
 from understudy.files import contents, sha256
 from understudy.models import student as product
 from understudy.plans.entry import METRICS, RESULT, whole
+from understudy.plans.folders import TRAININGS
 from understudy.report.format import plural
 from understudy.runs.folder import RECIPE, SAMPLES, without_seal
 from understudy.runs.landscape import LANDSCAPES
@@ -185,13 +186,26 @@ def _pictures(run: Path, samples: Sequence[Sample], damaged: list[str]) -> dict[
 
 
 def _landscapes(run: Path) -> tuple[Landscapes | None, str]:
-    """The page is written without them; a line reports damaged ones."""
+    """The page is written without damaged ones, and those of students that a search has replaced; a line reports it."""
     if (text := _text(run / LANDSCAPES)) is None:
         return None, ""
     try:
-        return Landscapes.of_text(text, Path(LANDSCAPES), way_out="run understudy landscape again, or remove it"), ""
+        found = Landscapes.of_text(text, Path(LANDSCAPES), way_out="run understudy landscape again, or remove it")
     except UserError as error:
         return None, str(error)
+    present = [one for one in found.students if not one.student or one.student == _weights(run, one.training)]
+    if present == found.students:
+        return found, ""
+    gone = f"{LANDSCAPES} is of students that were replaced: run understudy landscape again"
+    return found.model_copy(update={"students": present}) if present else None, gone
+
+
+def _weights(run: Path, training: str) -> str:
+    """The SHA-256 of a student's weights; empty where there are none."""
+    try:
+        return sha256(run / TRAININGS / Path(training).name / product.WEIGHTS)
+    except OSError:
+        return ""
 
 
 def _text(path: Path) -> str | None:

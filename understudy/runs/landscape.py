@@ -11,8 +11,9 @@ from torch import nn
 from understudy import nested
 from understudy.data.parts import fewer
 from understudy.errors import UserError
-from understudy.files import write_atomically
+from understudy.files import sha256, write_atomically
 from understudy.measure.landscape import RING, landscape
+from understudy.models.student import WEIGHTS
 from understudy.runs.records import Landscapes, Row, Surface
 from understudy.runs.run import Run
 
@@ -46,6 +47,7 @@ def survey(
                     training=name,
                     method=method,
                     seed=row.seed,
+                    student=sha256(run.folder.training(name) / WEIGHTS),
                     axis=list(surface.axis),
                     losses=[[_number(loss) for loss in losses] for losses in surface.losses],
                     centre=_number(surface.centre),

@@ -344,6 +344,7 @@ class Surface(Record):
     training: str
     method: str
     seed: int
+    student: str = ""  # SHA-256 of its weights
     axis: list[float] = Field(min_length=3)
     losses: list[list[float | None]]
     centre: float | None = None
