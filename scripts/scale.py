@@ -215,7 +215,7 @@ TRAINED = """
 seeds = [0]
 [data]
 name = "demo"
-validation = 500
+validation = 904
 [student]
 network = "resnet14"
 settings = { channels = 1 }
@@ -224,7 +224,7 @@ precision = "float32"
 threads = 1
 [train]
 epochs = 2
-batch = 128
+batch = 256
 [methods.alone]
 """
 FEW = 20  # trials whose cost is that of one more
@@ -270,7 +270,7 @@ TABLES: dict[str, tuple[str, Row]] = {
         ("million weights", "MB", "waits (s)", "written (s)", "next (s)", "memory"),
     ),
     "processes": (
-        "Training of a ResNet-14 by labels in float32, 128 images a batch, one thread a process: from what batch norms "
+        "Training of a ResNet-14 by labels in float32, 256 images a batch, one thread a process: from what batch norms "
         "take their statistics, and seconds of the clock for an epoch.",
         ("processes", "statistics of", "seconds", "times as fast"),
     ),
