@@ -175,7 +175,9 @@ def of_processes(processes: Sequence[int], folder: Path) -> Iterator[Row]:
             command = [sys.executable, *([*agent, f"--nproc-per-node={count}"] if count > 1 else [])]
             command += ["-m", "understudy", "distill", str(folder / "recipe.toml"), "--out", str(out), "--no-check"]
             command += ["--set", f"settings.batch_norm={norm}"]
-            subprocess.run(command, check=True, capture_output=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+            run = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+            if run.returncode:
+                raise SystemExit(run.stderr)
             lines = [json.loads(line) for line in (out / METRICS).read_text().splitlines()]
             times[count, norm].append(float(lines[-1]["seconds"] - lines[-2]["seconds"]))
     first = times[ways[0]]
