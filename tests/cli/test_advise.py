@@ -89,7 +89,7 @@ def test_short_trainings_end_in_a_choice_with_its_reason_and_are_not_repeated(ad
     assert "Depth against width at about equal parameters: " in out
     assert "in the paper" not in out.partition("Depth against width")[2]
     widths = f'--set student.settings.widths="{best["settings"]["widths"]}"'
-    assert f"--set student.network={best['network']} {widths} --out ANOTHER-FOLDER" in out
+    assert f"--trust smallnets --set student.network={best['network']} {widths} --out ANOTHER-FOLDER" in out
     assert not (tmp_path / "run/result.json").exists()  # the test part was not read
     latency.clear()
     code, again, _ = advise(*words, "--json")
@@ -110,6 +110,18 @@ def test_a_failed_shape_is_told_and_the_others_are_compared(advise, diverging, t
     told = json.loads(out)
     assert told["shapes"][0]["failed"]
     assert told["chosen"] == called(told["shapes"][-1])
+
+
+def test_the_command_that_trains_it_out_keeps_what_was_changed_and_nothing_of_another_family(advise, tmp_path):
+    source = tmp_path / "my recipe.toml"
+    source.write_text(SHORT.replace("smallnets:student", "wrn-10-1") + "[student.settings]\ndropout = 0.1\n")
+    words = (*LIMIT, "--try", 1, "--epochs", 1, "--no-check", "--set", "data.validation=12", "--out", tmp_path / "run")
+    for _ in range(2):  # the second time from its record
+        code, out, err = advise(*words, source=source)
+        assert code == 0, err
+        begun = f"understudy distill '{source}' --set data.validation=12 --trust smallnets --set student.network=resnet"
+        assert begun in out
+        assert "--set student.settings={} --set student.settings.widths=" in out
 
 
 def test_a_teacher_and_data_need_no_recipe(advise):

@@ -69,11 +69,21 @@ def test_the_card_of_a_call_and_of_a_bare_folder(shipped, tmp_path):
     assert ModelCard.load(folder / "README.md").data.eval_results is None
 
 
-def test_a_student_of_another_task_is_on_no_shelf_of_classifiers(tmp_path):
+@pytest.mark.parametrize(
+    ("task", "shelf", "told"),
+    [
+        (understudy.tasks.Classification(("a", "b")), "image-classification", "It chooses among 2 answers"),
+        (understudy.tasks.MultiLabel(("a", "b")), None, "It knows 2 answers, and nothing else: a, b."),
+        (understudy.tasks.Regression(("width", "height")), None, ""),
+    ],
+)
+def test_a_card_tells_of_the_task(tmp_path, task, shelf, told):
     network = understudy.models.build("resnet8", classes=2, channels=3, size=8)
-    task = understudy.tasks.Regression(("width", "height"))
     product.save(tmp_path, network, product.describe(network, network.built_as, (3, 8, 8), task))
-    assert ModelCard.load(write_card(tmp_path)).data.pipeline_tag is None
+    card = ModelCard.load(write_card(tmp_path))
+    assert card.data.pipeline_tag == shelf
+    assert told in card.content
+    assert told or "answers" not in card.content
 
 
 def test_what_a_hand_wrote_is_kept(run):

@@ -7,13 +7,20 @@ from importlib.metadata import version
 
 import pytest
 import torch
+from PIL import Image
 
 import understudy
 from tests.conftest import RECIPE_ALONE
 from understudy import export
+from understudy.cli.export import _data as data_named
+from understudy.data import from_tensors
+from understudy.data.images import SHORT_SIDE, TORCHVISION
 from understudy.errors import UserError
 from understudy.export.open import open_student
 from understudy.export.proof import Compared
+from understudy.files import sealed
+from understudy.models import build
+from understudy.models import student as product
 from understudy.runs.folder import with_seal, without_seal
 from understudy.tasks import Figure
 
@@ -76,6 +83,13 @@ def test_an_onnx_file_is_whole_states_its_input_and_tells_nothing_of_where_it_wa
     assert described["classes"] == ["0", "1", "2"]
     assert b"site-packages" not in path.read_bytes()
     assert str(shipped.folder).encode() not in path.read_bytes()
+
+
+@pytest.mark.parametrize("name", ["student.onnx", "student.int8.onnx"])
+def test_onnx_runtime_keeps_no_core_busy_while_pytorch_is_timed(shipped, name):
+    options = open_student(shipped.folder / name).network.session.get_session_options()
+    assert options.get_session_config_entry("session.force_spinning_stop") == "1"
+    assert options.intra_op_num_threads == torch.get_num_threads()
 
 
 def test_int8_quantises_all_but_the_first_and_the_last_layer(shipped):
@@ -147,6 +161,58 @@ def test_where_it_goes(folder, plain_format, small, tmp_path):
         place(out=tmp_path / "mine.onnx")
 
 
+def test_a_network_at_hand_is_not_changed_and_is_the_one_that_was_saved(folder, plain_format, small):
+    plain_format()
+    network = understudy.load(folder).train()
+    export.export(folder, "plain", data=small.data(), network=network, seconds=0.0)
+    assert network.training
+    with torch.no_grad():
+        next(network.parameters()).add_(1)
+    with pytest.raises(UserError, match=r"the student was changed since it was saved in .* \(.*weight differs\)"):
+        export.export(folder, "plain", data=small.data(), network=network, seconds=0.0)
+
+
+@pytest.mark.parametrize(
+    "image",
+    [{}, {"image": SHORT_SIDE, "resize": 12}, {"image": TORCHVISION, "resize": 8}],
+    ids=["cover", "short", "raw"],
+)
+def test_a_folder_of_images_is_read_as_the_student_sees_images(tmp_path, image, small):
+    images, labels = small.pictures(12, 0)
+    for number, (picture, label) in enumerate(zip(images, labels.tolist(), strict=True)):
+        (tmp_path / "photos" / "abc"[label]).mkdir(parents=True, exist_ok=True)
+        array = picture.permute(1, 2, 0).repeat_interleave(3, 1).numpy()
+        Image.fromarray(array).save(tmp_path / "photos" / "abc"[label] / f"{number}.png")
+    network = build("resnet8", widths=(4, 4, 4), classes=3, size=8)
+    described = product.describe(network, network.built_as, (3, 8, 8), ("a", "b", "c"), image)
+    product.save(tmp_path / "student", network, described)
+    data = data_named(tmp_path / "student", str(tmp_path / "photos"), None)
+    assert product.describe(network, network.built_as, data.shape, data.task, data.image) == described
+
+
+def test_data_that_name_the_outputs_otherwise_are_told(folder, plain_format, small):
+    plain_format()
+    rename(folder, ["cat", "dog", "eel"])
+
+    def note(*names):
+        data = from_tensors(small.pictures(60, 0), small.pictures(30, 1), classes=names)
+        return export.export(folder, "plain", data=data, seconds=0.0).note
+
+    assert note("cat", "dog", "eel") is None
+    assert note("0", "1", "2") is None  # not named
+    assert note("cat", "dog", "fox") == "tensors names other outputs than the student: 'eel' is 'fox'"
+    with pytest.raises(UserError, match="'dog' is output 1 of the student and 2 of tensors"):
+        note("cat", "cow", "dog")
+
+
+def rename(folder, classes):
+    """Gives the classes of a saved student other names."""
+    described = json.loads((folder / "student.json").read_text())
+    del described["digest"]
+    described["classes"] = described["task"]["classes"] = classes
+    (folder / "student.json").write_text(json.dumps(sealed(described)))
+
+
 def test_what_cannot_be_is_one_line(folder, plain_format, small, tmp_path):
     plain_format()
     with pytest.raises(UserError, match="no format 'onx'; did you mean 'onnx'"):
@@ -178,7 +244,6 @@ def test_a_package_that_is_missing_is_named_with_its_extra(folder, small, monkey
 
 def test_a_student_of_too_few_layers_is_not_for_int8(tmp_path, small):
     from understudy.models import NetworkSpec
-    from understudy.models import student as product
 
     code = "n.Sequential(n.Flatten(), n.Linear(192, 4), n.ReLU(), n.Linear(4, 3))"
     (tmp_path / "two.py").write_text(f"from torch import nn as n\ndef make(): return {code}\n")

@@ -27,6 +27,63 @@ def test_resnet20_multiplies_as_often_as_its_paper_says():
     assert round(found.multiplications / 1e6, 1) == pytest.approx(40.8, abs=0.3)
 
 
+class Attention(nn.Module):
+    def __init__(self, need_weights):
+        super().__init__()
+        self.layer, self.need_weights = nn.MultiheadAttention(16, 2, batch_first=True), need_weights
+
+    def forward(self, x):
+        return self.layer(x, x, x, need_weights=self.need_weights)[0]
+
+
+class Scaled(nn.Module):
+    def forward(self, x):
+        return nn.functional.scaled_dot_product_attention(x[:, None], x[:, None], x[:, None])
+
+
+class First(nn.Module):
+    def __init__(self, layer):
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x):
+        return self.layer(x)[0]
+
+
+STEPS, WIDTH = 8, 16
+PRODUCTS = 2 * STEPS * STEPS * WIDTH
+PROJECTIONS = 4 * STEPS * WIDTH * WIDTH
+
+
+@pytest.mark.parametrize(
+    ("make", "expected"),
+    [
+        (lambda: Attention(need_weights=False), PRODUCTS + PROJECTIONS),
+        (lambda: Attention(need_weights=True), PRODUCTS + PROJECTIONS),
+        (Scaled, PRODUCTS),
+        (
+            lambda: nn.TransformerEncoderLayer(WIDTH, 2, 64, batch_first=True),
+            PRODUCTS + PROJECTIONS + 2 * STEPS * WIDTH * 64,
+        ),
+        (lambda: First(nn.LSTM(WIDTH, 12, batch_first=True)), STEPS * 4 * 12 * (WIDTH + 12)),
+        (lambda: First(nn.LSTM(WIDTH, 12, 2, bidirectional=True)), 2 * STEPS * 4 * 12 * (WIDTH + 12 + 24 + 12)),
+        (lambda: First(nn.GRU(WIDTH, 12, batch_first=True)), STEPS * 3 * 12 * (WIDTH + 12)),
+    ],
+    ids=["attention", "with weights", "scaled", "encoder", "lstm", "both ways", "gru"],
+)
+def test_attention_and_recurrence_are_counted_by_hand_too(make, expected):
+    fast = torch.backends.mha.get_fastpath_enabled()
+    network, sample = make(), torch.zeros(1, STEPS, WIDTH)
+    assert measure.size(network, sample).multiplications == expected
+    assert measure.size(network.to("meta"), sample.to("meta")).multiplications == expected
+    assert torch.backends.mha.get_fastpath_enabled() == fast
+
+
+def test_the_inner_values_of_an_encoder_layer_are_activations():
+    layer = nn.TransformerEncoderLayer(WIDTH, 2, 640, batch_first=True)
+    assert measure.activation_bytes(layer, torch.zeros(1, STEPS, WIDTH)) > 4 * STEPS * 640
+
+
 @pytest.mark.parametrize("inplace", [False, True])
 def test_activations_that_are_written_over_are_counted_once(inplace):
     network = nn.Sequential(*[nn.ReLU(inplace=inplace) for _ in range(5)])
@@ -62,9 +119,15 @@ def test_latencies_are_of_the_batch_and_leave_the_mode():
     assert dataclasses.asdict(found["module"]).keys() == {"p50", "p95", "batch", "threads"}
 
 
-def test_onnx_runtime_answers_as_pytorch_does():
-    pytest.importorskip("onnxruntime")
+def test_onnx_runtime_answers_as_pytorch_does(monkeypatch):
+    onnxruntime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
+    opened, open_session = [], onnxruntime.InferenceSession
+    monkeypatch.setattr(
+        onnxruntime,
+        "InferenceSession",
+        lambda *given, **named: opened.append(open_session(*given, **named)) or opened[0],
+    )
     torch.manual_seed(0)
     network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 5))
     example = torch.rand(2, 3, 8, 8)
@@ -74,3 +137,5 @@ def test_onnx_runtime_answers_as_pytorch_does():
     for batch in (example, torch.rand(2, 3, 8, 8).contiguous(memory_format=torch.channels_last)):
         np.testing.assert_allclose(answer(batch)[0], network(batch).detach().numpy(), atol=1e-5)
     assert measure.latencies({"onnx": answer, "torch": network}, example, seconds=0.0)["onnx"].batch == 2
+    options = opened[0].get_session_options()  # its threads keep no core busy while others are timed
+    assert options.get_session_config_entry("session.force_spinning_stop") == "1"

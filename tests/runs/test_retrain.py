@@ -7,10 +7,11 @@ import pytest
 
 import understudy
 from tests.conftest import RECIPE, RECIPE_ALONE
+from tests.runs.test_path import SEARCH
 from understudy import UserError
 from understudy import recipe as recipes
 from understudy.plans.entry import RESULT
-from understudy.runs.folder import RunFolder
+from understudy.runs.folder import RunFolder, with_seal
 from understudy.runs.retrain import retrained
 from understudy.training.metrics import read
 from understudy.training.records import TrainingRecord
@@ -98,6 +99,14 @@ def test_what_cannot_be_trained_again_is_told(make_run, tmp_path, monkeypatch, c
     make_run(text=many, out=tmp_path / "many").execute()
     with pytest.raises(UserError, match="one_for_all"):
         retrained(tmp_path / "many")
+
+
+def test_a_search_whose_student_has_assistants_is_not_taken_for_its_method(make_run, workplace, tmp_path):
+    make_run("data.validation=6", text=RECIPE_ALONE, out=tmp_path / "first").execute()
+    search = recipes.write(recipes.parse(SEARCH, "recipe.toml"))
+    (tmp_path / "first/recipe.toml").write_text(with_seal(search))
+    with pytest.raises(UserError, match="searched a path of assistants"):
+        retrained(tmp_path / "first")
 
 
 def test_the_command_takes_all_from_the_run(make_run, tmp_path, monkeypatch, capsys):

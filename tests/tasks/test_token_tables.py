@@ -149,13 +149,15 @@ def test_texts_that_a_student_does_not_read_to_their_end_are_counted(run):
         assert len(predict(run[1], texts, batch=2)) == 4
 
 
-@pytest.mark.parametrize("to", ["onnx", "torch"])
+@pytest.mark.parametrize("to", ["onnx", "torch", "int8"])
 def test_an_exported_student_takes_its_own_tokens_alone(run, to, tmp_path):
-    exported = export(run[1], to, out=tmp_path, seconds=0.0, broken=True)
+    loose = {"agreement": 0, "loss": 100} if to == "int8" else {}
+    exported = export(run[1], to, out=tmp_path, seconds=0.0, broken=True, tolerance=loose)
     assert exported.record["facts"]["inputs"] == ["attention_mask", "input_ids"]
     assert set(exported.proof.latency_ms) == {"before", "after", "teacher"}
     by_file = predict(exported.path, ["a fine film"], trust=[str(exported.path)])
-    assert by_file[0].classes[0][0] == predict(run[1], ["a fine film"])[0].classes[0][0]
+    chances = [dict(one.classes) for one in (*by_file, *predict(run[1], ["a fine film"]))]
+    assert chances[0] == pytest.approx(chances[1], abs=0.1 if to == "int8" else 1e-4)
 
 
 def test_networks_that_are_objects_say_what_they_read(folder, tmp_path):

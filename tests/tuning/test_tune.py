@@ -60,8 +60,12 @@ def test_the_search_never_opens_the_test_part_and_the_outcome_opens_it_once(make
     before = (tuning.folder.path / "tune.json").read_bytes()
     again = make()
     again.trainer._run.builder.data = replace(data, open_test=refuse)
+    tuned = tuning.folder.path / "tuned.toml"
+    lost = tuned.read_bytes()
+    tuned.unlink()
     execute(again, 3)
     assert (tuning.folder.path / "tune.json").read_bytes() == before
+    assert tuned.read_bytes() == lost
 
 
 def test_a_hopeless_trial_is_stopped_early_and_leaves_no_student(make):

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -140,7 +141,7 @@ def advise(
         record = run.advise()
     _show(record, json=options.json)
     if not options.json:
-        _say(_next(record, source, data, method))
+        _say(_next(record, source, data, method, options, read.student.settings))
 
 
 def _read(source: str, data: str | None, method: str | None, options: RunOptions, begun: "Settings | None") -> "Recipe":
@@ -211,13 +212,27 @@ def _show(record: "AdviceRecord", *, json: bool) -> None:
         _say(sentence)
 
 
-def _next(record: "AdviceRecord", source: str, data: str | None, method: str | None) -> str:
-    """The command that trains the chosen shape out."""
+def _next(
+    record: "AdviceRecord",
+    source: str,
+    data: str | None,
+    method: str | None,
+    options: RunOptions,
+    before: Mapping[str, object],
+) -> str:
+    """The command that trains the chosen shape out, of the recipe as it was changed here; ``before`` are the settings
+    of its own student.
+    """
     chosen = next(one for one in record.shapes if str(one.shape) == record.chosen)
     settings = [f'--set student.settings.{key}="{value}"' for key, value in chosen.settings.items()]
+    if not before.keys() <= chosen.settings.keys():  # of another family
+        settings = ["--set student.settings={}", *settings]
     network = f"--student {chosen.network}" if data else f"--set student.network={chosen.network}"
-    named = f"--teacher {source} --data {data}" if data else source
-    words = ["understudy distill", named, network, *settings, *([f"--method {method}"] if method else [])]
+    named = f"--teacher {quote(source)} --data {quote(data)}" if data else quote(source)
+    changes = [f"--set {quote(change)}" for change in options.changes or ()]
+    trusted = [f"--trust {quote(module)}" for module in options.trust or ()]
+    by = [f"--method {method}"] if method else []
+    words = ["understudy distill", named, *changes, *trusted, network, *settings, *by]
     return f"train it out: {' '.join(words)} --out ANOTHER-FOLDER"
 
 

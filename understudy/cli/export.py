@@ -79,6 +79,7 @@ def export(
 
 def _data(student: Path, name: str | None, root: Path | None) -> "Data | None":
     from understudy import data as datasets
+    from understudy.data.images import TORCHVISION
     from understudy.models import student as product
 
     if name is None:
@@ -89,8 +90,14 @@ def _data(student: Path, name: str | None, root: Path | None) -> "Data | None":
         name, root = "folder", Path(name).expanduser()
     if name != "folder":
         return datasets.load(name, root)
-    channels, _, size = product.read(student).input.shape
-    return datasets.load(name, root, size=size, channels=channels)
+    seen = product.read(student).input
+    if len(seen.shape) != 3:
+        raise UserError(f"{root} is a folder of images, and the student takes {'x'.join(map(str, seen.shape))}")
+    loader = "torchvision" if seen.image == TORCHVISION else "upright"
+    size, channels = seen.shape[2], seen.shape[0]
+    return datasets.load(
+        name, root, size=size, channels=channels, resize=seen.resize, loader=loader, decoder=seen.decoder
+    )
 
 
 def _teacher(student: Path, name: str, trusted: list[str]) -> "nn.Module":

@@ -1,11 +1,13 @@
 """From a run or a student's folder to a proved file."""
 
+import copy
 import tempfile
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+import safetensors.torch
 import torch
 from torch import nn
 
@@ -61,16 +63,18 @@ def export(
         tolerance: ``difference``, ``agreement`` and ``loss``, where they differ from the format's own.
         trust: modules of the user whose code may run to rebuild the student.
         seconds: for each of the two measurements of time.
-        network: the student itself, where it is at hand; by default it is rebuilt from the folder.
+        network: the student itself, where it is at hand and has the weights of the folder; by default it is rebuilt
+            from the folder. It is not changed, and may be on a GPU.
         broken: export a student that is of no use, too: one at chance, with one answer for everything, or whose
             answers have huge values or no numbers.
     """
     format_, folder = _format(to), Path(student)
-    network = product.load(folder, trust=trust) if network is None else network.eval()
     description = product.read(folder)
     product.check_weights(folder, description)
+    network = product.load(folder, trust=trust) if network is None else _saved(network, folder)
     around = _around(folder, network, data, trust)
     _check_data(around.data, description.task, description.input.shape)
+    other_names = _other_names(around.data, description.task)
     path = _place(folder, format_, Path(out) if out is not None else None)
     remove_leftovers(path.parent, below=False)
     text = (folder / product.DESCRIPTION).read_text(encoding="utf-8")
@@ -104,7 +108,7 @@ def export(
         known = {"student": sha256(folder / product.WEIGHTS), "sha256": sha256(written)}
         record = known | _record(format_, facts, proof, around.data) | ({"broken": reasons} if reasons else {})
         write_atomically(path, written.read_bytes())
-    notes = [around.note, add_proof(path.parent, path.name, record)]
+    notes = [around.note, other_names, add_proof(path.parent, path.name, record)]
     return Exported(path, proof, record, "; ".join(filter(None, notes)) or None)
 
 
@@ -114,6 +118,19 @@ def _format(name: str) -> Format:
     if name not in FORMATS:
         raise UserError(f"there is no format {name!r}{did_you_mean(name, FORMATS)}")
     return FORMATS[name]
+
+
+def _saved(network: nn.Module, folder: Path) -> nn.Module:
+    """A copy of the student on the CPU; a ``UserError`` if its weights are not those of the folder."""
+    copied = copy.deepcopy(network).cpu().eval()
+    state = copied.state_dict()
+    for name, saved in safetensors.torch.load_file(folder / product.WEIGHTS).items():
+        if name in state and not torch.allclose(state[name].double(), saved.double(), 0, 0, equal_nan=True):
+            raise UserError(
+                f"the student was changed since it was saved in {folder} ({name} differs), and the records there are "
+                f"not of it. To export what is saved, call understudy.export.export({str(folder)!r}, ...)"
+            )
+    return copied
 
 
 def _around(folder: Path, network: nn.Module, data: object, trust: Collection[str]) -> Surroundings:
@@ -141,6 +158,23 @@ def _check_data(data: Data, task: Task, shape: tuple[int, ...]) -> None:
             f"the student takes {_by(shape)} and has {task.outputs} outputs; "
             f"{data.name} holds {_by(data.shape)}, and its task has {data.task.outputs} outputs"
         )
+
+
+def _other_names(data: Data, task: Task) -> str | None:
+    """Names of outputs by which data differ from the student; a ``UserError`` if they are the same in another order."""
+    ours, theirs = task.names, data.task.names
+    numbers = tuple(map(str, range(len(ours))))
+    if ours == theirs or numbers in (ours, theirs):  # not named
+        return None
+    places = {name: place for place, name in enumerate(theirs)}
+    for place, name in enumerate(ours):
+        if places.get(name, place) != place:
+            raise UserError(
+                f"{name!r} is output {place} of the student and {places[name]} of {data.name}: name data whose outputs "
+                "are in the order of the student's"
+            )
+    pairs = [f"{own!r} is {other!r}" for own, other in zip(ours, theirs, strict=True) if own != other]
+    return f"{data.name} names other outputs than the student: {', '.join(pairs[:5])}" + (", ..." * (len(pairs) > 5))
 
 
 def _place(folder: Path, format_: Format, out: Path | None) -> Path:

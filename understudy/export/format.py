@@ -141,12 +141,15 @@ class Format:
     runs_code: bool = False
 
 
-def not_followed(error: Exception) -> UserError:
+def not_followed(error: Exception, what: str = "PyTorch's exporter cannot follow") -> UserError:
+    """The error of a library about a student, in one line; a ``UserError`` as it is."""
+    if isinstance(error, UserError):
+        return error
     cause = error
     while cause.__cause__ is not None and isinstance(cause.__cause__, Exception):
         cause = cause.__cause__
     reason = next((line.strip() for line in str(cause).splitlines() if line.strip()), "")
-    return UserError(f"PyTorch's exporter cannot follow this student: {type(cause).__name__}: {reason}")
+    return UserError(f"{what} this student: {type(cause).__name__}: {reason}")
 
 
 def not_ours(path: Path) -> UserError:

@@ -2,9 +2,9 @@
 
 Weights are int8 with a scale for each channel, activations uint8 with a scale for each tensor (on processors of the
 x86 family the faster pair by far), both between quantise and dequantise nodes, as many runtimes read them. The rule
-for what stays in floating point is the usual one: the front, the first and the last layer with weights, and norms
-that no convolution takes up. They hold a small part of the work, and the most of the error. On x86 processors without
-VNNI (before 2019, roughly) sums of such products may saturate: prove the file there if that is where it will run.
+for what stays in floating point is the usual one: the front, the first and the last layer with weights, norms that no
+convolution takes up, and softmaxes. They hold a small part of the work, and the most of the error. On x86 processors
+without VNNI (before 2019, roughly) sums of such products may saturate: prove the file there if it will run there.
 """
 
 import tempfile
@@ -21,7 +21,7 @@ from understudy import randomness
 from understudy.data import Part
 from understudy.errors import OptionalPackageError, UserError
 from understudy.export import onnx as floating
-from understudy.export.format import Format, Material, by_name
+from understudy.export.format import Format, Material, not_followed, taken
 from understudy.export.proof import Tolerance
 from understudy.models import LocalContrast, Whitened
 
@@ -48,22 +48,27 @@ def write(material: Material, path: Path) -> dict[str, object]:
     with tempfile.TemporaryDirectory() as scratch:
         whole, prepared = Path(scratch) / "whole.onnx", Path(scratch) / "prepared.onnx"
         facts = floating.write(material, whole)
-        quant_pre_process(
-            whole, prepared, skip_symbolic_shape=True
-        )  # it fails for some preprocessing, and the exporter has written the shapes
-        layers, floating_nodes = _divided(onnx.load(prepared).graph.node, _of_front(material.network))
-        if not layers:
-            raise UserError("int8 keeps the first and the last layer in floating point, and this student has no other")
-        quantization.quantize_static(
-            prepared,
-            path,
-            Calibration(),
-            quant_format=quantization.QuantFormat.QDQ,
-            per_channel=True,
-            activation_type=quantization.QuantType.QUInt8,
-            weight_type=quantization.QuantType.QInt8,
-            nodes_to_exclude=floating_nodes,
-        )
+        try:
+            # its symbolic shapes fail for some preprocessing, and the exporter has written the shapes
+            quant_pre_process(whole, prepared, skip_symbolic_shape=True)
+            layers, floating_nodes = _divided(onnx.load(prepared).graph.node, _of_front(material.network))
+            if not layers:
+                raise UserError(
+                    "int8 keeps the first and the last layer in floating point, and this student has no other"
+                )
+            with np.errstate(invalid="ignore"):  # it computes a scale of what stays in floating point, too
+                quantization.quantize_static(
+                    prepared,
+                    path,
+                    Calibration(),
+                    quant_format=quantization.QuantFormat.QDQ,
+                    per_channel=True,
+                    activation_type=quantization.QuantType.QUInt8,
+                    weight_type=quantization.QuantType.QInt8,
+                    nodes_to_exclude=floating_nodes,
+                )
+        except Exception as error:  # ONNX Runtime raises many types of errors
+            raise not_followed(error, "ONNX Runtime cannot quantise") from error
     model = onnx.load(path)
     onnx.helper.set_model_props(model, {floating.METADATA: material.description})
     onnx.save(model, path)
@@ -78,6 +83,8 @@ class Node(Protocol):
 
     name: str
     op_type: str
+    input: Sequence[str]
+    output: Sequence[str]
 
 
 def _of_front(network: nn.Module) -> int:
@@ -96,13 +103,28 @@ def _divided(nodes: Sequence[Node], first: int) -> tuple[list[str], list[str]]:
     names = [node.name for node in nodes]
     front = names[: names.index(layers[0])] if layers else names
     norms = [node.name for node in nodes if node.op_type.endswith("Normalization")]
-    return layers[1:-1], [*front, *layers[:1], *layers[-1:], *norms]
+    return layers[1:-1], [*front, *layers[:1], *layers[-1:], *norms, *_masked(nodes)]
+
+
+def _masked(nodes: Sequence[Node]) -> list[str]:
+    """Every softmax and what leads to it from the products before it and from a mask.
+
+    A mask has infinite values, of which 8 bits have no range.
+    """
+    made_by = {output: node for node in nodes for output in node.output}
+    names, waiting = list[str](), [node for node in nodes if node.op_type == "Softmax"]
+    while waiting:
+        node = waiting.pop()
+        if node.op_type not in _WEIGHTED and node.name not in names:
+            names.append(node.name)
+            waiting += [made_by[name] for name in node.input if name in made_by]
+    return names
 
 
 def _batches(train: Part) -> Iterator[dict[str, NDArray[np.generic]]]:
     ids = randomness.shuffled(0, 0, train.ids, "calibration")[:CALIBRATION]
     for batch in Part(train.source, ids).in_order(BATCH, torch.device("cpu")):
-        yield {name: tensor.numpy() for name, tensor in by_name(batch.inputs).items()}
+        yield {name: tensor.numpy() for name, tensor in taken((batch.inputs,), {}).items()}
 
 
 FORMAT = Format(

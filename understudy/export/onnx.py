@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from understudy.errors import OptionalPackageError, UserError
 from understudy.export.format import Format, Material, Opened, not_followed, not_ours, quiet, taken
 from understudy.export.proof import Tolerance
+from understudy.measure.latency import NO_WAITING
 from understudy.nested import Nested
 
 OPSET = 18  # the newest that PyTorch's exporter writes without a conversion, and that runtimes have read for years
@@ -63,6 +64,7 @@ def read(path: Path) -> Opened:
         raise OptionalPackageError("onnxruntime", "export", f"running {path.name}") from error
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
+    options.add_session_config_entry(*NO_WAITING)
     options.log_severity_level = 3  # errors
     try:
         session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])

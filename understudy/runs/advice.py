@@ -238,7 +238,9 @@ def student(recipe: Recipe, shape: Shape) -> StudentTable:
 
 
 def measured_by(settings: Settings, builder: Builder) -> Measure:
-    """Measures networks on one sample of the data, in the settings of the run, with all threads of one training."""
+    """Measures networks on one sample of the data in float32, in the memory format of the run, with the threads of one
+    training.
+    """
     settings = replace(settings, threads=settings.threads or hardware.threads_each(1))
 
     def measure(networks: Mapping[str, nn.Module], seconds: float) -> Mapping[str, Latency]:

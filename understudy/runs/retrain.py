@@ -29,6 +29,8 @@ def retrained(folder: Path) -> Recipe:
         raise UserError(f"{folder} holds no finished run: finish it, and then give it to --retrain")
     text, _ = without_seal((folder / RECIPE).read_text(encoding="utf-8"))
     recipe = recipes.parse(text, str(folder / RECIPE))
+    if recipe.path is not None:
+        raise UserError(f"{folder} searched a path of assistants, which --retrain does not train again")
     if not result.data.validation:
         raise UserError(f"{folder} held nothing back for validation, so there is nothing more to train on")
     teachers = {name: _teacher(name, table, recipe, run) for name, table in recipe.taught_by.items()}
@@ -41,7 +43,6 @@ def retrained(folder: Path) -> Recipe:
             "methods": {name: _method(name, table, recipe, run) for name, table in recipe.methods.items()},
             "train": replace(recipe.train, patience=None),
             "keep": result.foremost if len(recipe.methods) > 1 else recipe.keep,
-            "path": None,
             "tune": None,
         }
     )

@@ -8,6 +8,7 @@ FitNet 4 at 72 %), which the count of layers does not.
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import torch
@@ -115,11 +116,14 @@ def trace(network: nn.Module, example: Nested) -> list[Traced]:
     )
 
 
-def flop_counter() -> "FlopCounterMode":
-    """PyTorch's counter of multiplications, as a context; for whole networks, without gradients too."""
+def flop_counter(further: Mapping[object, Callable[..., int]] = MappingProxyType({})) -> "FlopCounterMode":
+    """PyTorch's counter of multiplications, as a context; for whole networks, without gradients too.
+
+    ``further`` are formulas of operations that it does not know, from the shapes of their arguments.
+    """
     from torch.utils.flop_counter import FlopCounterMode  # here, since it is slow to import
 
-    counter = FlopCounterMode(display=False)
+    counter = FlopCounterMode(display=False, custom_mapping=dict(further))
     counter.mod_tracker = _Untracked()  # type: ignore[assignment]
     return counter
 

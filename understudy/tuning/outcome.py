@@ -34,14 +34,14 @@ def execute(
         before = SearchRecord.read(path, way_out=f"remove {path}") if path.exists() else None
         if before is not None:
             _check_same(tuning, trials, before)
-        if before is None or not _tells(before, trials, also_optimistic):
-            outcome = _outcome(tuning, trials, before, also_optimistic)
-            write_atomically(
-                tuning.folder.path / TUNED, recipes.write(tuning.tuned(chosen_of(trials, tuning.figure))).encode()
-            )
+        told = before is not None and _tells(before, trials, also_optimistic)
+        outcome = before if before is not None and told else _outcome(tuning, trials, before, also_optimistic)
+        tuned = tuning.folder.path / TUNED
+        if not told or not tuned.exists():
+            write_atomically(tuned, recipes.write(tuning.tuned(chosen_of(trials, tuning.figure))).encode())
+        if not told:
             write_atomically(path, outcome.text().encode())
-            return outcome
-    return before
+    return outcome
 
 
 def _check_same(tuning: Tuning, trials: Sequence[Trial], before: SearchRecord) -> None:
