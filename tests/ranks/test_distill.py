@@ -1,6 +1,8 @@
 """``understudy.distill`` on two real processes: one run, one log, the student of one process; stopped, it goes on."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -108,3 +110,29 @@ def test_each_process_may_have_statistics_of_its_own(both: Group, tmp_path: Path
     assert equal(first, second)
     microbatches, _ = both("distilled_with", str(tmp_path / "small"), 0, options | {"microbatch": 4})
     assert torch.isfinite(microbatches["fc.weight"]).all()
+
+
+THREADS = """
+import sys
+from pathlib import Path
+import torch.distributed as dist
+from understudy.plans import group
+
+def threads():
+    return sum(one.read_text().startswith("pt_gloo") for one in Path("/proc/self/task").glob("*/comm"))
+
+dist.init_process_group("gloo", init_method="file://" + sys.argv[1], rank=0, world_size=1)
+group.Group._of_process = group.Group()
+group.Group._of_process.tell(None)
+before = threads()
+group._leave()
+print(before > 0, threads())
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="threads are counted in /proc")
+def test_no_thread_of_gloo_outlives_the_groups(tmp_path: Path):
+    """One that does may abort the process when the interpreter is taken down."""
+    command = [sys.executable, "-c", THREADS, str(tmp_path / "store")]
+    said = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+    assert said.split() == ["True", "0"]

@@ -74,6 +74,10 @@ class Group:
             cls._of_process = cls()
         return cls._of_process
 
+    def leave(self) -> None:
+        """Drop the process group of the orders: nobody else may hold it when the groups are destroyed."""
+        del self._orders
+
     @property
     def here(self) -> int:
         """The number of processes on this machine."""
@@ -221,5 +225,12 @@ class InGroup(Engine):
 
 
 def _leave() -> None:
+    """End the process groups, and with them their threads.
+
+    A thread of gloo that still holds a message when the interpreter is taken down aborts the process
+    (``terminate called without an active exception``), and torchrun then ends the others.
+    """
+    if Group._of_process is not None:
+        Group._of_process.leave()
     if dist.is_initialized():
         dist.destroy_process_group()
