@@ -1,5 +1,6 @@
 """Searches carried out: what is trained, what is answered, and that a stop changes nothing."""
 
+import math
 import re
 
 import pytest
@@ -11,6 +12,7 @@ from understudy.files import read_json
 from understudy.paths import Budget
 from understudy.plans import TrainingCache
 from understudy.plans.engines import Here, Together
+from understudy.plans.execution import Done
 from understudy.runs.path import PathRun
 from understudy.training import preflight
 from understudy.training.callbacks import Callback
@@ -292,3 +294,15 @@ def test_the_check_looks_at_every_size(search):
     subjects = {finding.subject for finding in search().check()}
     assert "all" not in subjects  # what a search will train, nobody knows
     assert {"student", "teacher", "assistant of size 6", "assistant of size 4"} <= subjects
+
+
+def test_a_path_whose_figure_is_no_number_is_behind_all_others(search, monkeypatch):
+    known = Done.validation.fget
+    monkeypatch.setattr(
+        Done,
+        "validation",
+        property(lambda self: math.nan if self.node.name == "8-to-2-0" else known(self)),
+    )
+    result = search("seeds=[0]", "path.sizes=[4]").execute()
+    assert result.path.ranked == [[8, 4, 2], [8, 2]]
+    assert result.path.best == [8, 4, 2]

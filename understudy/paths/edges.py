@@ -63,6 +63,15 @@ def qualities(spread: Spread, figure: Figure) -> Spread:
     return Spread(tuple(figure.quality(value) for value in spread.values))
 
 
+def quality(value: float | None, figure: Figure) -> float:
+    """The quality of a value; a value that is none, or no number, counts as a failure, which no order puts first.
+
+    >>> quality(0.25, Figure("nme", "error", "lower")), quality(math.nan, SHARE), quality(None, SHARE)
+    (-0.25, -inf, -inf)
+    """
+    return -math.inf if value is None or math.isnan(value) else figure.quality(value)
+
+
 def arrows(path: Sequence[Size]) -> str:
     """``10 → 8 → 2``."""
     return " → ".join(map(str, path))

@@ -7,7 +7,7 @@ from understudy.errors import UserError
 from understudy.measure import Spread
 from understudy.models.sizes import Size
 from understudy.paths import Edge, Rule
-from understudy.paths.edges import FAILED
+from understudy.paths.edges import FAILED, quality
 from understudy.plans import Node
 from understudy.recipe import Recipe
 from understudy.recipe.build import Builder
@@ -59,7 +59,7 @@ def _tried(path_networks: PathNetworks, train: Train) -> dict[Edge, Spread]:
     trainings = _trials(path_networks)
     records = train([node for nodes in trainings.values() for node in nodes])
     figure = path_networks.builder.data.task.selecting
-    values = {name: figure.quality(record.selecting_value or 0.0) for name, record in records.items()}
+    values = {name: quality(record.selecting_value, figure) for name, record in records.items()}
     sound = {edge: nodes for edge, nodes in trainings.items() if all(node.name in values for node in nodes)}
     spreads = {edge: Spread(tuple(values[node.name] for node in nodes)) for edge, nodes in sound.items()}
     return {edge: spreads.get(edge, FAILED) for edge in trainings}

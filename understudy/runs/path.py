@@ -9,7 +9,7 @@ from understudy.files import write_atomically
 from understudy.measure import Spread
 from understudy.models.sizes import Size
 from understudy.paths import Answer, Budget, Edge, allowed, answer, beside, shared, strategy
-from understudy.paths.edges import qualities
+from understudy.paths.edges import qualities, quality
 from understudy.plans import Node, Plan
 from understudy.recipe import Recipe
 from understudy.recipe.build import Builder
@@ -154,7 +154,7 @@ class PathRun(Run):
         """The figures of trainings that exist in the folder or in the cache."""
         records = [record for node in nodes if (record := self.execution.record(node.name))]
         values = [value for record in records if (value := record.selecting_value) is not None]
-        return qualities(Spread(tuple(values)), self.figure) if len(values) == len(nodes) else None
+        return Spread(tuple(quality(value, self.figure) for value in values)) if len(values) == len(nodes) else None
 
     def _cost(self, edge: Edge) -> int:
         return len(self.path_networks.nodes(edge))

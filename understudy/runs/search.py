@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from understudy.errors import FailedTrainingError
 from understudy.measure import Spread
 from understudy.paths import Budget, Edge, Strategy, allowed, beside, with_failures
-from understudy.paths.edges import Known
+from understudy.paths.edges import Known, quality
 from understudy.plans import Node
 from understudy.plans.execution import Done, Execution
 from understudy.runs.durations import Durations
@@ -90,7 +90,7 @@ class Search:
         self.origins[done.node.name] = done.origin
         value = done.validation
         if value is not None:
-            self._values[done.node.name] = self.figure.quality(value)
+            self._values[done.node.name] = quality(value, self.figure)
         for edge, names in self.asked.items():
             if edge not in self.known and all(name in self._values for name in names):
                 self.known[edge] = Spread(tuple(self._values[name] for name in names))
