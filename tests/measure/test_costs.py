@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from understudy import measure
+from understudy.measure.machine import command
 from understudy.models import build
 
 
@@ -25,6 +26,24 @@ def test_resnet20_multiplies_as_often_as_its_paper_says():
     network = build("resnet20", classes=10, channels=3, size=32)
     found = measure.size(network, torch.zeros(1, 3, 32, 32))
     assert round(found.multiplications / 1e6, 1) == pytest.approx(40.8, abs=0.3)
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (["/usr/bin/understudy", "demo", "--out", "a b"], "understudy demo --out 'a b'"),
+        (["/lib/understudy/__main__.py", "demo"], "understudy demo"),
+        (["/home/anna/nets/__main__.py", "--fast"], "python -m nets --fast"),
+        (["/home/anna/train.py", "7"], "python train.py 7"),
+        (["scripts/train.py", "7"], "python scripts/train.py 7"),
+        (["/lib/ipykernel_launcher.py", "-f", "/run/kernel.json"], ""),
+        ([""], ""),
+        (["-c", "x"], ""),
+    ],
+)
+def test_a_command_is_what_a_person_would_type(monkeypatch, given, told):
+    monkeypatch.setattr("sys.argv", given)
+    assert command() == told
 
 
 class Attention(nn.Module):

@@ -55,9 +55,17 @@ def peak_memory(device: torch.device) -> dict[str, int]:
 
 
 def command() -> str:
-    """The command line, as a person would type it."""
-    program = Path(sys.argv[0]).name
-    return shlex.join(["understudy" if program == "__main__.py" else program, *sys.argv[1:]])
+    """The command line, as a person would type it; empty in a notebook and at Python's prompt, which have none."""
+    program, *words = sys.argv or [""]
+    path = Path(program)
+    if path.name in ("", "-c", "ipykernel_launcher.py"):
+        return ""
+    named = [path.name]
+    if path.suffix == ".py":  # the path of a module that -m found tells of this machine
+        named = ["python", path.name if path.is_absolute() else program]
+    if path.name == "__main__.py":
+        named = ["understudy"] if path.parent.name == "understudy" else ["python", "-m", path.parent.name]
+    return shlex.join([*named, *words])
 
 
 def _peak_of_process() -> int | None:
