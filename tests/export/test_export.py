@@ -289,6 +289,9 @@ def test_a_run_proves_its_student_on_its_own_data_beside_its_own_teacher(make_ru
         assert found.proof.compared.samples == 18
         assert found.record["data"] == "folder"
         assert found.proof.speedup("teacher") is not None
+    recipe.write_text(with_seal(written.replace('method = "alone"', 'method = "from-elsewhere"')))
+    with pytest.raises(UserError, match="from-elsewhere"):  # of a package that is not installed here
+        export.export(tmp_path / "run", "plain", seconds=0.0, broken=True)
     recipe.write_text(with_seal(written.replace('"resnet8"\nweights', '"smallnets:teacher"\nweights')))
     found = export.export(tmp_path / "run", "plain", seconds=0.0, broken=True)
     assert found.proof.speedup("teacher") is None

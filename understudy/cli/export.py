@@ -126,7 +126,7 @@ def _show(written: "Exported") -> None:
 
     proof, compared = written.proof, written.proof.compared
     table = Table()
-    for heading in ("", compared.figure.title, "size", "latency", "128 images"):
+    for heading in ("", compared.figure.title, "size", "latency", "128 samples"):
         table.add_column(heading, justify="left" if not heading else "right", no_wrap=True)
     figure = {"before": compared.before, "after": compared.after}
     for key, name in (("teacher", "teacher, PyTorch"), ("before", "student, PyTorch"), ("after", written.path.name)):

@@ -14,6 +14,7 @@ from understudy.models import Whitened
 from understudy.plans.entry import RESULT
 from understudy.recipe import Recipe
 from understudy.recipe.build import Builder, named_data
+from understudy.recipe.objects import is_object
 from understudy.runs.folder import RECIPE, read_recipe
 
 
@@ -41,11 +42,10 @@ def run_of(folder: Path) -> Path | None:
 
 def surroundings(run: Path, student: nn.Module, trust: Collection[str]) -> Surroundings | None:
     """The context of a recipe's run; None for a run of ``understudy.distill``, whose data were passed as an object."""
-    read_recipe(run / RECIPE)  # where it is damaged, it says so
-    try:
-        recipe = recipes.read(run / RECIPE)
-    except UserError:
+    given = read_recipe(run / RECIPE).get("data")
+    if isinstance(given, dict) and is_object(str(given.get("name", ""))):
         return None
+    recipe = recipes.read(run / RECIPE)
     data = named_data(recipe.data, trust)
     if not data.task.labelled:
         data = Builder.of(recipe.data, trust).data
