@@ -11,9 +11,10 @@ from PIL import Image
 from tests.conftest import pictures
 from understudy.cli import main
 from understudy.errors import UserError
-from understudy.export import FORMATS
+from understudy.export import FORMATS, export
 from understudy.models import OwnTokens, build
 from understudy.models import student as product
+from understudy.shipping import hub
 from understudy.shipping.predict import predict
 from understudy.tasks import Text
 
@@ -184,6 +185,28 @@ def test_export_and_card_as_commands(folder, plain_format, small, understudy, mo
         assert (code, told in err) == (2, True)
     assert "name the data set" in understudy("export", folder, "--to", "plain", "--root", tmp_path)[2]
     assert set(FORMATS) == {"onnx", "torch", "int8", "executorch", "plain"}
+
+
+def test_a_push_takes_the_card_of_this_student(folder, plain_format, small, understudy, monkeypatch):
+    plain_format()
+    pushed = []
+    monkeypatch.setattr(hub, "push", lambda folder, repository, files: pushed.append(files) or "https://hub")
+    assert understudy("card", folder)[0] == 0
+    export(folder, "plain", data=small.data(), seconds=0.0)
+    code, _, err = understudy("card", folder, "--push", "anna/small")
+    assert (code, err) == (0, "")
+    path, (files,) = folder / "README.md", pushed
+    assert "student.plain" in files
+    assert "| `student.plain` |" in path.read_text()
+    path.write_text(path.read_text().replace("## Licence", "## Licence: MIT"))
+    assert understudy("card", folder, "--push", "anna/small")[::2] == (0, "")
+    (folder / "result.json").unlink()
+    other = build("resnet8", widths=(4, 4, 4), classes=3, size=8)
+    product.save(folder, other, product.describe(other, other.built_as, (3, 8, 8), ("0", "1", "2")))
+    code, _, err = understudy("card", folder, "--push", "anna/small")
+    assert (code, len(pushed)) == (0, 3)
+    assert "was written for another student" in " ".join(err.split())
+    assert "## Licence: MIT" in path.read_text()
 
 
 def test_at_a_terminal_trust_is_asked_for(shipped, photos, understudy, monkeypatch):

@@ -29,7 +29,7 @@ from understudy.runs.records import Method, ProofRecord, Result, Row
 from understudy.shipping.native import opened_by
 
 CARD = "README.md"
-_SEAL = re.compile(r"<!-- understudy card ([0-9a-f]{64}) -->\n\Z")
+_SEAL = re.compile(r"<!-- understudy card ([0-9a-f]{64})(?: of ([0-9a-f]{64}))? -->\n")  # of its text, of the weights
 
 
 @dataclass(frozen=True)
@@ -62,11 +62,20 @@ def write_card(folder: Path) -> Path:
     """Write the card of a run's student, or of any student's folder. A card that was changed by hand is kept."""
     path = folder / CARD
     known = _known(folder)
-    if path.exists() and not _is_ours(path):
+    if path.exists() and not is_ours(path):
         raise UserError(f"{path} was not written by understudy, or was changed since: move it away to have a new one")
     text = _text(known)
-    write_atomically(path, f"{text}<!-- understudy card {_digest(text)} -->\n".encode())
+    of = sha256(folder / product.WEIGHTS)
+    write_atomically(path, f"{text}<!-- understudy card {_digest(text)} of {of} -->\n".encode())
     return path
+
+
+def of_another(folder: Path) -> str | None:
+    """A warning of a card that was written for other weights than those beside it, and changed by hand since."""
+    seals = _SEAL.findall((folder / CARD).read_text(encoding="utf-8", errors="replace"))
+    if not seals or seals[-1][1] in ("", sha256(folder / product.WEIGHTS)):
+        return None
+    return f"{folder / CARD} was written for another student than the one beside it: look through what it says"
 
 
 def files(folder: Path) -> list[str]:
@@ -116,10 +125,11 @@ def _proofs(folder: Path) -> dict[str, ProofRecord]:
     return {n: proof for n, proof in proofs.items() if proof.student == weights and (folder / n).is_file()}
 
 
-def _is_ours(path: Path) -> bool:
+def is_ours(path: Path) -> bool:
+    """Whether a card is as it was written."""
     text = path.read_text(encoding="utf-8", errors="replace")
-    seal = _SEAL.search(text)
-    return seal is not None and seal[1] == _digest(text[: seal.start()])
+    seals = list(_SEAL.finditer(text))
+    return bool(seals) and seals[-1].end() == len(text) and seals[-1][1] == _digest(text[: seals[-1].start()])
 
 
 def _digest(text: str) -> str:
