@@ -15,6 +15,7 @@ from markupsafe import Markup
 from tests.runs.test_assistants import AUTO
 from tests.tuning.search import ACCURACY, COUNT, SMALL, curves, same, text
 from understudy import recipe as recipes
+from understudy.cli import main
 from understudy.errors import UserError
 from understudy.files import read_json
 from understudy.plans import TrainingCache
@@ -348,6 +349,14 @@ def test_the_page_of_a_search_names_both_figures_and_shows_every_trial(make):
         write_report(tuning.folder.path)
     (tuning.folder.path / "tune.json").unlink()
     assert execute(make("train.epochs=2", "title='<i>Which</i>'"), 3).trials == outcome.trials
+
+
+def test_the_report_command_prints_the_outcome_of_a_search(unbroken, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["understudy", "report", str(unbroken[0]), "--json"])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    assert not caught.value.code
+    assert json.loads(capsys.readouterr().out) == json.loads((unbroken[0] / "tune.json").read_text())
 
 
 def test_proposals_learn_from_the_trials_before_them(workplace, tmp_path):

@@ -51,7 +51,9 @@ def report(
     from understudy.report import COMPARISON, write_comparison, write_report
     from understudy.report.reading import finished_of, read_result
     from understudy.report.render import say
+    from understudy.report.search import read_search
     from understudy.report.text import as_latex, as_markdown
+    from understudy.tuning.outcome import OUTCOME
 
     bounds = budget(max_latency, max_size)
     # The pattern runs/* also matches files that an earlier call wrote beside the runs.
@@ -66,7 +68,8 @@ def report(
     elif len(runs) == 1 and sort is None and bounds == Budget() and reach is None:
         written = write_report(runs[0], page=page, figures=figures, warn=_left_out)
         if json:
-            print_json(read_result(runs[0]))
+            outcome = runs[0] / OUTCOME
+            print_json(read_search(outcome) if outcome.exists() else read_result(runs[0]))
         else:
             say(out, str(written))
     else:
