@@ -7,9 +7,11 @@ import pytest
 
 from tests.conftest import RECIPE
 from understudy.cli import main
+from understudy.errors import UserError
 from understudy.measure import Latency
 from understudy.models import NetworkSpec
 from understudy.models.sizes import Sized
+from understudy.report.reading import read_result
 from understudy.runs import advice
 from understudy.runs.compile import plain
 from understudy.training.loop import Training
@@ -91,6 +93,8 @@ def test_short_trainings_end_in_a_choice_with_its_reason_and_are_not_repeated(ad
     widths = f'--set student.settings.widths="{best["settings"]["widths"]}"'
     assert f"--trust smallnets --set student.network={best['network']} {widths} --out ANOTHER-FOLDER" in out
     assert not (tmp_path / "run/result.json").exists()  # the test part was not read
+    with pytest.raises(UserError, match="holds the short trainings of understudy advise and no run"):
+        read_result(tmp_path / "run")
     latency.clear()
     code, again, _ = advise(*words, "--json")
     assert (code, json.loads(again)) == (0, json.loads((tmp_path / "run/advice.json").read_text()))

@@ -13,6 +13,7 @@ from understudy.models import student as product
 from understudy.plans.entry import METRICS, RESULT, whole
 from understudy.plans.folders import TRAININGS
 from understudy.report.format import plural
+from understudy.runs.advice import ADVICE
 from understudy.runs.folder import RECIPE, SAMPLES, without_seal
 from understudy.runs.landscape import LANDSCAPES
 from understudy.runs.records import Landscapes, Result, Sample
@@ -105,6 +106,8 @@ def _explain(run: Path, recipe: str) -> NoReturn:
         raise UserError(
             f"{run} holds a search and no run: understudy distill {run / TUNED} --out ANOTHER-FOLDER makes one"
         )
+    if (run / ADVICE).exists():
+        raise UserError(f"{run} holds the short trainings of understudy advise and no run: train the chosen shape out")
     if recipe:
         raise UserError(
             f"the run in {run} is not finished (it has no {RESULT}): run the same command again, it goes on"
