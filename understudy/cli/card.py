@@ -34,8 +34,8 @@ def card(
         path = cards.write_card(student)
         for note in cards.left_out(student):
             err.print(note, style="yellow", markup=False, highlight=False, soft_wrap=True)
-    elif note := cards.of_another(student):
-        err.print(note, style="yellow", markup=False, highlight=False, soft_wrap=True)
+    elif (warning := cards.of_another(student)) is not None:
+        err.print(warning, style="yellow", markup=False, highlight=False, soft_wrap=True)
     out.print(str(path), markup=False, highlight=False, soft_wrap=True)
     if into is not None:
         hub.assemble(student, into, cards.files(student))
