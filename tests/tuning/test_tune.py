@@ -315,6 +315,12 @@ def test_the_folder_of_another_search_and_a_damaged_base_are_told(make):
         make("train.epochs=1", search=["methods.kd.temperature=1..3"]).search(1)
 
 
+def test_a_folder_that_no_address_can_name_is_refused(make, tmp_path):
+    with pytest.raises(UserError, match="choose another --out"):
+        make(out="lr?x").search(1)
+    assert not (tmp_path / "lr").exists()
+
+
 def test_without_optuna_one_line_says_how_to_get_it(make, monkeypatch):
     monkeypatch.setitem(sys.modules, "optuna", None)
     with pytest.raises(UserError, match=r"pip install 'understudy\[tune\]'"):

@@ -59,6 +59,8 @@ class Trials:
 
     def __init__(self, path: Path, searched: Searched, figure: Figure):
         self._optuna = _imported()
+        if "?" in str(path):  # it begins another part of an address: all such folders would share one database
+            raise UserError(f"{path}: the address of a database has no '?' in its path: choose another --out")
         self.searched, self._path = searched, path
         self._direction = "minimize" if figure.better == "lower" else "maximize"
         self._spaces = {key: self._distribution(space) for key, space in searched.spaces.items()}
