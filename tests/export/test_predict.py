@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from tests.conftest import pictures
@@ -16,7 +17,7 @@ from understudy.models import OwnTokens, build
 from understudy.models import student as product
 from understudy.shipping import hub
 from understudy.shipping.predict import predict
-from understudy.tasks import Text
+from understudy.tasks import Landmarks, Text
 
 
 @pytest.fixture
@@ -75,6 +76,21 @@ def test_a_file_of_the_student_before_is_told(shipped, photos, tmp_path):
     (run / "student.safetensors").write_bytes(b"of another run")
     with pytest.warns(UserWarning, match=r"student.onnx was made of another student than .*: export it again"):
         predict(run / "student.onnx", folder)
+
+
+def test_landmarks_are_in_the_pixels_of_the_file(tmp_path):
+    task = Landmarks(names=("eye x", "eye y"), scales=(1.0, 1.0))
+    network = build("resnet8", widths=(4, 4, 4), classes=2, size=8)
+    with torch.no_grad():
+        head = [layer for layer in network.modules() if isinstance(layer, torch.nn.Linear)][-1]
+        head.weight.zero_()
+        head.bias.copy_(torch.tensor([3.0, 4.0]))  # whatever it is shown
+    product.save(tmp_path, network, product.describe(network, network.built_as, (3, 8, 8), task))
+    for size, expected in (((8, 8), (3, 4)), ((32, 16), (14.5, 8.5))):  # half as large, 4 pixels cut off on the left
+        Image.new("RGB", size).save(tmp_path / "face.png")
+        (answer,) = predict(tmp_path, tmp_path / "face.png")
+        assert answer.record["values"] == {"eye x": expected[0], "eye y": expected[1]}
+        assert answer.text == f"eye x {expected[0]:g}, eye y {expected[1]:g}"
 
 
 def test_files_folders_and_patterns_in_their_order(shipped, photos):

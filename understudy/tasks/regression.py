@@ -147,9 +147,12 @@ class Regression(Task):
     def told(self, answer: Values, *, top: int = 3) -> list[Told]:
         lines = []
         for numbers in answer[VALUES].tolist():
-            named = dict(zip(self.names, numbers, strict=True))
-            lines.append(Told(", ".join(f"{name} {value:.4g}" for name, value in named.items()), {"values": named}))
+            lines.append(_told(dict(zip(self.names, numbers, strict=True))))
         return lines
+
+
+def _told(named: dict[str, float]) -> Told:
+    return Told(", ".join(f"{name} {value:.4g}" for name, value in named.items()), {"values": named})
 
 
 class NumberMeter:
@@ -239,6 +242,16 @@ class Landmarks(Regression):
         blind = (~torch.isfinite(points).all(2)).all(1).nonzero().flatten()
         if len(blind):
             raise UserError(f"sample {int(blind[0])} has no point that is marked: leave it out")
+
+    def located(self, told: Told, scale: tuple[float, float], offset: tuple[float, float]) -> Told:
+        """The same points in the pixels of the image file."""
+        values = told.record["values"]
+        assert isinstance(values, dict)
+        moved = {  # a point is the centre of its pixel
+            name: (value + 0.5 - offset[axis % 2]) / scale[axis % 2] - 0.5
+            for axis, (name, value) in enumerate(values.items())
+        }
+        return _told(moved)
 
     def moved(self, targets: Nested, moves: Moves) -> Nested:
         """Points move with the pixels; those of a pair are exchanged in a mirrored image."""
