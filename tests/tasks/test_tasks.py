@@ -1,5 +1,6 @@
 """Every task: its contract, and a training with methods on scores, on numbers and on features, resumed bit for bit."""
 
+import math
 import os
 import signal
 import warnings
@@ -345,6 +346,13 @@ def test_rows_fold_by_their_weights():
 def test_a_wrong_target_is_told_with_its_sample(task, targets, words):
     with pytest.raises(UserError, match=words):
         task.check(targets)
+
+
+@pytest.mark.parametrize(("kind", "shape"), [(Regression, (4, 3)), (Landmarks, (4, 3, 2))])
+def test_two_numbers_do_not_have_one_name(kind, shape):
+    assert kind.of(torch.rand(shape), names=("a", "b", "c")).outputs == math.prod(shape[1:])
+    with pytest.raises(UserError, match="'a' is the name of two outputs"):
+        kind.of(torch.rand(shape), names=("a", "b", "a"))
 
 
 @pytest.mark.parametrize("name", ["regression", "landmarks"])

@@ -53,7 +53,7 @@ class Regression(Task):
         if names is None or isinstance(names, int) or len(names) != values.shape[1]:
             names = [f"value {number}" for number in range(values.shape[1])]
         make: Callable[..., Self] = cls
-        return make(**{"names": tuple(names), "scales": _spread(values), **settings})
+        return make(**{"names": _each_once(names), "scales": _spread(values), **settings})
 
     @property
     def figures(self) -> tuple[Figure, ...]:
@@ -151,6 +151,14 @@ class Regression(Task):
         return lines
 
 
+def _each_once(names: Sequence[str]) -> tuple[str, ...]:
+    """The names, by which answers are told; a ``UserError`` if one of them stands for two."""
+    for place, name in enumerate(names):
+        if name in names[:place]:
+            raise UserError(f"{name!r} is the name of two outputs: give each one its own")
+    return tuple(names)
+
+
 def _told(named: dict[str, float]) -> Told:
     return Told(", ".join(f"{name} {value:.4g}" for name, value in named.items()), {"values": named})
 
@@ -212,7 +220,7 @@ class Landmarks(Regression):
             names = [f"point {number}" for number in range(count)]
         pairs = {key: _tuples(settings[key]) for key in ("mirror", "between") if settings.get(key) is not None}
         settings = {**settings, **pairs}
-        each = tuple(f"{name} {axis}" for name in names for axis in "xy")
+        each = tuple(f"{name} {axis}" for name in _each_once(names) for axis in "xy")
         make: Callable[..., Self] = cls
         task = make(**{"names": each, "scales": _spread(points.flatten(1)), **settings})
         known = torch.isfinite(points)
