@@ -355,6 +355,14 @@ def test_two_numbers_do_not_have_one_name(kind, shape):
         kind.of(torch.rand(shape), names=("a", "b", "a"))
 
 
+@pytest.mark.parametrize(("kind", "shape"), [(Regression, (4, 3)), (Landmarks, (4, 3, 2)), (MultiLabel, (4, 3))])
+def test_names_that_do_not_fit_are_not_replaced(kind, shape):
+    targets = torch.randint(2, shape).float()
+    for names in (("a", "b"), ("a", "b", "c", "d"), "a"):
+        with pytest.raises(UserError, match=r"names are given, and the targets have 3"):
+            kind.of(targets, names=names)
+
+
 @pytest.mark.parametrize("name", ["regression", "landmarks"])
 def test_a_method_on_class_scores_is_refused_where_there_are_none(name):
     data = made(name)

@@ -17,7 +17,7 @@ from understudy.errors import OptionalPackageError, UserError
 from understudy.nested import Nested
 from understudy.precision import exact, exact_dtype, wide
 from understudy.tasks.classification import LOGITS
-from understudy.tasks.task import Figure, Meter, Numbers, Rows, Task, Told, Values, only
+from understudy.tasks.task import Figure, Meter, Numbers, Rows, Task, Told, Values, only, outputs_named
 
 
 @dataclass(frozen=True)
@@ -43,11 +43,10 @@ class MultiLabel(Task):
     @classmethod
     def of(cls, targets: Nested, *, names: Sequence[str] | int | None = None, **settings: object) -> Self:
         values = _columns(targets)
-        if isinstance(names, int) or names is None or len(names) != values.shape[1]:
-            names = [f"label {number}" for number in range(values.shape[1])]
+        labels = outputs_named(names, values.shape[1], "label")
         shares = tuple(round(share, 4) for share in values.float().mean(0).tolist())
         make: Callable[..., Self] = cls
-        return make(**{"labels": tuple(names), "shares": shares, **settings})
+        return make(**{"labels": labels, "shares": shares, **settings})
 
     @property
     def figures(self) -> tuple[Figure, ...]:

@@ -13,7 +13,7 @@ from understudy.bounds import Measured, Positive, Whole
 from understudy.errors import UserError
 from understudy.nested import Nested
 from understudy.precision import exact, exact_dtype, wide
-from understudy.tasks.task import Figure, Meter, Moves, Numbers, Task, Told, Values, only
+from understudy.tasks.task import Figure, Meter, Moves, Numbers, Task, Told, Values, only, outputs_named
 
 VALUES = "values"
 NEAR = 0.05  # how much better than chance counts as chance, of R2, or as a share of another figure
@@ -50,10 +50,9 @@ class Regression(Task):
     @classmethod
     def of(cls, targets: Nested, *, names: Sequence[str] | int | None = None, **settings: object) -> Self:
         values = _flat(targets)
-        if names is None or isinstance(names, int) or len(names) != values.shape[1]:
-            names = [f"value {number}" for number in range(values.shape[1])]
+        names = outputs_named(names, values.shape[1], "value")
         make: Callable[..., Self] = cls
-        return make(**{"names": _each_once(names), "scales": _spread(values), **settings})
+        return make(**{"names": names, "scales": _spread(values), **settings})
 
     @property
     def figures(self) -> tuple[Figure, ...]:
@@ -151,14 +150,6 @@ class Regression(Task):
         return lines
 
 
-def _each_once(names: Sequence[str]) -> tuple[str, ...]:
-    """The names, by which answers are told; a ``UserError`` if one of them stands for two."""
-    for place, name in enumerate(names):
-        if name in names[:place]:
-            raise UserError(f"{name!r} is the name of two outputs: give each one its own")
-    return tuple(names)
-
-
 def _told(named: dict[str, float]) -> Told:
     return Told(", ".join(f"{name} {value:.4g}" for name, value in named.items()), {"values": named})
 
@@ -215,12 +206,10 @@ class Landmarks(Regression):
     @classmethod
     def of(cls, targets: Nested, *, names: Sequence[str] | int | None = None, **settings: object) -> Self:
         points = _points(targets)
-        count = points.shape[1]
-        if names is None or isinstance(names, int) or len(names) != count:
-            names = [f"point {number}" for number in range(count)]
+        names = outputs_named(names, points.shape[1], "point")
         pairs = {key: _tuples(settings[key]) for key in ("mirror", "between") if settings.get(key) is not None}
         settings = {**settings, **pairs}
-        each = tuple(f"{name} {axis}" for name in _each_once(names) for axis in "xy")
+        each = tuple(f"{name} {axis}" for name in names for axis in "xy")
         make: Callable[..., Self] = cls
         task = make(**{"names": each, "scales": _spread(points.flatten(1)), **settings})
         known = torch.isfinite(points)

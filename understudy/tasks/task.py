@@ -526,3 +526,16 @@ def only(output: object, name: str) -> Tensor:
             f"the network answers with {type(output).__name__}, which has no tensor {name!r}{there}{way_out}"
         )
     return tensors[name]
+
+
+def outputs_named(names: Sequence[str] | int | None, count: int, kind: str) -> tuple[str, ...]:
+    """The names of so many outputs, numbered where none are given; a ``UserError`` if they do not fit."""
+    if names is None or isinstance(names, int):
+        return tuple(f"{kind} {number}" for number in range(count))
+    names = [names] if isinstance(names, str) else names
+    if len(names) != count:
+        raise UserError(f"{len(names)} names are given, and the targets have {count} {kind}s: name each one, or none")
+    for place, name in enumerate(names):
+        if name in names[:place]:
+            raise UserError(f"{name!r} is the name of two outputs: give each one its own")
+    return tuple(names)
