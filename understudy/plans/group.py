@@ -6,6 +6,7 @@ steps of each training with it. Only rank 0 writes and prints.
 
 import atexit
 import contextlib
+import importlib
 import os
 import re
 import sys
@@ -34,6 +35,7 @@ from understudy.training.interrupt import Stopped, StopRequest
 
 T = TypeVar("T")
 WAITING = timedelta(days=30)  # for rank 0, which loads, checks and measures by itself
+DROPPED = 0.1  # seconds
 PATIENCE = 20.0  # seconds in which another process reaches the same error
 CONNECTION = re.compile(r"gloo|nccl|connection|socket|timed out", re.IGNORECASE)
 GO_ON = "what was saved is kept: the same command goes on"
@@ -58,6 +60,8 @@ class Group:
             if torch.cuda.is_available():
                 torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
                 backend = "cpu:gloo,cuda:nccl"
+            # Imported later, its functions would have the group as their default, and keep it for ever.
+            importlib.import_module("torch.distributed.nn.functional")
             store, rank, world = fresh_store() or (None, -1, -1)
             dist.init_process_group(backend, store=store, rank=rank, world_size=world)
             atexit.register(_leave)
@@ -228,9 +232,12 @@ def _leave() -> None:
     """End the process groups, and with them their threads.
 
     A thread of gloo that still holds a message when the interpreter is taken down aborts the process
-    (``terminate called without an active exception``), and torchrun then ends the others.
+    (``terminate called without an active exception``), and torchrun then ends the other processes.
     """
     if Group._of_process is not None:
         Group._of_process.leave()
     if dist.is_initialized():
         dist.destroy_process_group()
+    time.sleep(
+        DROPPED
+    )  # a mesh of FSDP2 keeps its group, whose threads drop their messages a moment after the last one
