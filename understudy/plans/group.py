@@ -238,6 +238,5 @@ def _leave() -> None:
         Group._of_process.leave()
     if dist.is_initialized():
         dist.destroy_process_group()
-    time.sleep(
-        DROPPED
-    )  # a mesh of FSDP2 keeps its group, whose threads drop their messages a moment after the last one
+    # A mesh of FSDP2 keeps its group, and threads drop their messages a moment after the last one.
+    time.sleep(DROPPED)
