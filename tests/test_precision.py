@@ -26,6 +26,7 @@ ON_THE_CPU = {  # files whose tensors of float64 are on the CPU
     "data/sets/glue.py",
     "data/sets/numpy_files.py",
     "data/turns.py",  # numbers of samples
+    "export/exporter.py",  # a copy on the CPU
     "tasks/average_precision.py",  # NumPy
     "tasks/centre_precision.py",  # NumPy
     "tasks/detected.py",  # NumPy

@@ -126,8 +126,9 @@ def _show(written: "Exported") -> None:
 
     proof, compared = written.proof, written.proof.compared
     table = Table()
-    for heading in ("", compared.figure.title, "size", "latency", "128 samples"):
-        table.add_column(heading, justify="left" if not heading else "right", no_wrap=True)
+    title = compared.figure.title
+    for heading in ("", title, "size", "latency", "128 samples"):  # a long title stands on several lines
+        table.add_column(heading, justify="left" if not heading else "right", no_wrap=heading != title)
     figure = {"before": compared.before, "after": compared.after}
     for key, name in (("teacher", "teacher, PyTorch"), ("before", "student, PyTorch"), ("after", written.path.name)):
         if key in proof.latency_ms:
