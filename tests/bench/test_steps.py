@@ -15,6 +15,7 @@ from understudy.bench.answers import answer_times
 from understudy.bench.floors import Floor
 from understudy.bench.parts import Parts
 from understudy.bench.steps import step_cost
+from understudy.config.hardware import keep_freed_memory
 from understudy.config.optimizers import SGD
 from understudy.config.settings import Settings
 from understudy.config.train import TrainConfig
@@ -120,6 +121,7 @@ def test_a_floor_runs_its_networks_compiled_where_the_training_does(training, mo
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="peaks begin anew on Linux alone")
 def test_the_peak_of_a_stage_is_not_that_of_what_was_before(training):
+    keep_freed_memory()
     torch.ones(2**26)  # 256 MB, and gone
     before = peak_memory(torch.device("cpu"))["process"]
     cost = step_cost(training(), 0, seconds=0)

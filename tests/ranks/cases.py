@@ -23,7 +23,7 @@ from torch.nn.parallel import DistributedDataParallel
 import understudy
 from tests.methods.test_methods import ATTENTION
 from tests.terms import table
-from understudy import Augmentation, Objective, StoredAnswers, auto, methods, whole_norm
+from understudy import Augmentation, Objective, StoredAnswers, auto, methods
 from understudy.config.settings import Settings
 from understudy.config.stage import Stage
 from understudy.config.train import TrainConfig
@@ -44,7 +44,6 @@ from understudy.training.callbacks import Callback
 from understudy.training.evaluate import Measured
 from understudy.training.filling import Filled, fill
 from understudy.training.loop import Training
-from understudy.whole_norm import over_ranks
 
 CLASSES, BATCH = 5, 16
 CONFIG = TrainConfig(epochs=10, batch=16)
@@ -583,42 +582,3 @@ def served(rank: int, orders: list[str], stop: bool = False) -> list[Outcome]:
     serve(iter(waiting.get, None), send, train=partial(lead, group))
     group.tell(None)
     return outcomes
-
-
-NORMS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], torch.dtype]] = {
-    "maps": (lambda: nn.BatchNorm2d(3), (8, 3, 4, 5), torch.float64),
-    "maps in float32": (lambda: nn.BatchNorm2d(3), (8, 3, 4, 5), torch.float32),
-    "maps in bfloat16": (lambda: nn.BatchNorm2d(3), (8, 3, 4, 5), torch.bfloat16),
-    "without weights": (lambda: nn.BatchNorm2d(3, affine=False), (8, 3, 4, 5), torch.float64),
-    "without statistics": (lambda: nn.BatchNorm2d(3, track_running_stats=False), (8, 3, 4, 5), torch.float64),
-    "a mean of all steps": (lambda: nn.BatchNorm2d(3, momentum=None), (8, 3, 4, 5), torch.float64),
-    "vectors": (lambda: nn.BatchNorm1d(3), (8, 3), torch.float64),
-    "volumes": (lambda: nn.BatchNorm3d(3), (8, 3, 2, 4, 5), torch.float64),
-}
-
-
-def normed(rank: int | None, name: str, fused: bool = True) -> dict[str, Tensor]:
-    """Two steps of a batch norm on half of a batch, or on the whole without a rank; of weights the summed gradients."""
-    make, shape, dtype = NORMS[name]
-    generator = torch.Generator().manual_seed(3)
-    norm = make().to(torch.float32 if dtype == torch.bfloat16 else dtype)
-    for parameter in norm.parameters():
-        nn.init.uniform_(parameter, 0.5, 1.5, generator=generator)
-    values = {}
-    with pytest.MonkeyPatch.context() as patch:
-        if rank is not None:
-            over_ranks(norm)
-            patch.setattr(whole_norm, "FUSED", ("cpu",) if fused else ())
-        for step in range(2):
-            whole, upstream = (torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype) for _ in range(2))
-            if len(shape) == 4:
-                whole = whole.to(memory_format=torch.channels_last)
-            x = (whole if rank is None else own(whole, rank)).clone().requires_grad_()
-            y = norm(x + 100)  # far from 0, where a difference of squares loses all digits
-            y.backward(upstream if rank is None else own(upstream, rank))
-            of_inputs = {f"output {step}": y.detach(), f"gradient {step}": x.grad}
-            for key, value in of_inputs.items():
-                values[key] = value if rank is None else ranks().gathered(value)
-    for key, parameter in norm.named_parameters():
-        values[f"of {key}"] = parameter.grad if rank is None else ranks().summed(parameter.grad)
-    return values | dict(norm.named_buffers())

@@ -18,7 +18,7 @@ class RankError(Exception):
 
 
 class Group:
-    """The processes; a function of ``tests.ranks.cases`` runs in all of them at once."""
+    """The processes; a function of ``tests.ranks.cases``, or one called ``module.function``, runs in all at once."""
 
     def __init__(self, world: int = 2) -> None:
         context = processes.get_context("forkserver")
@@ -68,8 +68,8 @@ def serve(rank: int, world: int, port: int, pipe: Connection) -> None:
     while (received := pipe.recv()) is not None:
         function, args = received
         try:
-            module = importlib.import_module("tests.ranks.cases")
-            answer = "done", getattr(module, function)(rank, *args)
+            module, _, name = function.rpartition(".")
+            answer = "done", getattr(importlib.import_module(f"tests.ranks.{module or 'cases'}"), name)(rank, *args)
         except BaseException:
             answer = "failed", traceback.format_exc()
         pipe.send(answer)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tests.docs.pages import ROOT
-from tests.ranks import cases
+from tests.ranks import cases, norms
 from tests.ranks.group import Group
 
 LOOSE = {"can": 1e-4, "rkd": 1e-4}  # differences of nearly equal values, which rounding changes most
@@ -39,11 +39,20 @@ def test_the_scripts_of_the_page_run(both: Group, which: int):
 
 
 @pytest.mark.parametrize("fused", [True, False], ids=["fused", "composed"])
-@pytest.mark.parametrize("name", cases.NORMS)
+@pytest.mark.parametrize("name", norms.NORMS)
 def test_batch_norms_over_ranks_are_those_of_the_whole_batch(both: Group, name: str, fused: bool):
-    wanted = cases.normed(None, name)
-    error = {torch.float64: 1e-12, torch.float32: 1e-4, torch.bfloat16: 2e-2}[cases.NORMS[name][2]]
-    for values in both("normed", name, fused):
+    check_norms(both, name, 4, fused)
+
+
+@pytest.mark.parametrize("fused", [True, False], ids=["fused", "composed"])
+def test_parts_of_unequal_size_count_by_their_samples(both: Group, fused: bool):
+    check_norms(both, "maps", 5, fused)
+
+
+def check_norms(both: Group, name: str, first: int, fused: bool) -> None:
+    wanted = norms.normed(None, name)
+    error = {torch.float64: 1e-12, torch.float32: 1e-4, torch.bfloat16: 2e-2}[norms.NORMS[name][2]]
+    for values in both("norms.normed", name, first, fused):
         assert values.keys() == wanted.keys()
         for key, value in wanted.items():
             off = (values[key] - value).double().norm() / value.double().norm().clamp_min(1e-6)

@@ -359,7 +359,7 @@ def test_two_numbers_do_not_have_one_name(kind, shape):
 def test_names_that_do_not_fit_are_not_replaced(kind, shape):
     targets = torch.randint(2, shape).float()
     for names in (("a", "b"), ("a", "b", "c", "d"), "a"):
-        with pytest.raises(UserError, match=r"names are given, and the targets have 3"):
+        with pytest.raises(UserError, match=r"names are given \(\[.*\]\), and the targets have 3"):
             kind.of(targets, names=names)
 
 

@@ -60,6 +60,15 @@ def keep_freed_memory() -> bool:
     return mallopt is not None and all(mallopt(which, _KEPT) == 1 for which in (_TRIM_THRESHOLD, _MMAP_THRESHOLD))
 
 
+def return_freed_memory() -> None:
+    """Return the memory to the system that this process has freed and the C library has kept.
+
+    >>> return_freed_memory()
+    """
+    if sys.platform == "linux" and (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)) is not None:
+        trim(0)
+
+
 def computes_in_bfloat16(device: torch.device) -> bool:
     """Whether a device has instructions for bfloat16, and does not emulate it.
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 
 import understudy
+from understudy.config.hardware import return_freed_memory
 
 
 def versions() -> dict[str, str]:
@@ -39,6 +40,7 @@ def machine() -> dict[str, str | int]:
 def reset_peak_memory(device: torch.device) -> None:
     """Reset ``peak_memory`` to the memory in use; without Linux, the peak of the process is kept."""
     gc.collect()  # earlier objects may still be in reference cycles
+    return_freed_memory()
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     with contextlib.suppress(OSError):

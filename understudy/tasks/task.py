@@ -15,6 +15,7 @@ from torch import Tensor
 
 from understudy.errors import UserError
 from understudy.nested import Nested, Shape
+from understudy.printable import shown
 
 Values: TypeAlias = Mapping[str, Tensor]  # an answer: tensors by name, with the samples as their first dimension
 LOSS = "loss"  # the mean supervised loss, which is part of every evaluation
@@ -534,7 +535,10 @@ def outputs_named(names: Sequence[str] | int | None, count: int, kind: str) -> t
         return tuple(f"{kind} {number}" for number in range(count))
     names = [names] if isinstance(names, str) else names
     if len(names) != count:
-        raise UserError(f"{len(names)} names are given, and the targets have {count} {kind}s: name each one, or none")
+        raise UserError(
+            f"{len(names)} names are given ({shown(list(names))}), and the targets have {count} {kind}s: name each "
+            "one, or none"
+        )
     for place, name in enumerate(names):
         if name in names[:place]:
             raise UserError(f"{name!r} is the name of two outputs: give each one its own")
