@@ -293,9 +293,10 @@ def main() -> None:
     lines = [
         "# Cost against size",
         "",
-        f"Made by `python scripts/scale.py`, on one thread of {machine()['processor']},",
+        "Made by `python scripts/scale.py`, on one thread, in seconds of its time; each table names its commit and processor.",
+        "",
+        ABOUT,
     ]
-    lines += ["in seconds of its time; each table names its commit.", "", ABOUT]
     sections = kept(chosen.out)
     with tempfile.TemporaryDirectory() as name:
         rows = {
@@ -308,7 +309,7 @@ def main() -> None:
         }
         for table in chosen.only:
             title, head = TABLES[table]
-            made = [f"{title} Commit {commit()}.", "", _line(head), _line(["---:"] * len(head))]
+            made = [f"{title} Commit {commit()}, {machine()['processor']}.", "", _line(head), _line(["---:"] * len(head))]
             for row in rows[table]():
                 made.append(_line(row))
                 print(table, *row, flush=True)
