@@ -293,7 +293,8 @@ def main() -> None:
     lines = [
         "# Cost against size",
         "",
-        "Made by `python scripts/scale.py`, on one thread, in seconds of its time; each table names its commit and processor.",
+        "Made by `python scripts/scale.py`, on one thread, in seconds of its time; each table names its commit and "
+        "processor.",
         "",
         ABOUT,
     ]
@@ -309,7 +310,8 @@ def main() -> None:
         }
         for table in chosen.only:
             title, head = TABLES[table]
-            made = [f"{title} Commit {commit()}, {machine()['processor']}.", "", _line(head), _line(["---:"] * len(head))]
+            where = f"Commit {commit()}, {machine()['processor']}."
+            made = [f"{title} {where}", "", _line(head), _line(["---:"] * len(head))]
             for row in rows[table]():
                 made.append(_line(row))
                 print(table, *row, flush=True)
