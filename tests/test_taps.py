@@ -277,6 +277,32 @@ def test_the_default_pair_is_the_middle_one(teacher: nn.Module, student: nn.Modu
     assert str(default_pair(teacher, student, IMAGES)) == pair
 
 
+def test_the_depth_of_a_trace_counts_attention_and_recurrent_layers() -> None:
+    attention = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+    tokens = 5
+    scores = 2 * tokens * tokens * 8  # each token with each, and the sum of the values
+    layers = {
+        nn.Sequential(attention): tokens * (4 * 8 * 8 + 2 * 8 * 16) + scores,
+        First(nn.LSTM(8, 8, batch_first=True)): tokens * 2 * 8 * 4 * 8,
+    }
+    for layer, wanted in layers.items():
+        traces = trace(nn.Sequential(layer, nn.Linear(8, 8)), torch.rand(2, tokens, 8))
+        depth = {t.path: t.depth for t in traces}["0"]
+        assert depth == pytest.approx(wanted / (wanted + tokens * 8 * 8)), layer
+
+
+class First(nn.Module):
+    """The first of the values of a layer."""
+
+    def __init__(self, layer: nn.Module):
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: Tensor) -> Tensor:
+        value: Tensor = self.layer(x)[0]
+        return value
+
+
 @pytest.mark.parametrize(("teacher", "student"), [(ResNet(4), ViT(4, 3)), (ViT(8, 4), ResNet(2))])
 def test_maps_and_tokens_are_paired_by_depth(teacher: nn.Module, student: nn.Module) -> None:
     first = propose(trace(teacher, IMAGES), trace(student, IMAGES))[0]

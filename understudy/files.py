@@ -177,6 +177,21 @@ def locked(path: Path, *, wait: bool) -> Iterator[None]:
         os.close(handle)
 
 
+@contextlib.contextmanager
+def locked_folder(folder: Path) -> Iterator[None]:
+    """Wait for the lock of a folder and hold it, where the system has such locks; nothing is written into it."""
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except PermissionError:  # on Windows, a folder is not opened
+        yield
+        return
+    try:
+        lock(handle, wait=True)
+        yield
+    finally:
+        os.close(handle)
+
+
 def remove_leftovers(folder: Path, *, below: bool = True) -> None:
     """Remove the parts of files whose writers were killed: of this machine, or older than an hour.
 

@@ -3,6 +3,8 @@
 import json
 import shutil
 import sys
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from importlib.metadata import version
 
 import pytest
@@ -18,6 +20,7 @@ from understudy.data.images import SHORT_SIDE, TORCHVISION
 from understudy.errors import UserError
 from understudy.export.open import open_student
 from understudy.export.proof import Compared
+from understudy.export.proofs import add_proof, read_proofs
 from understudy.files import sealed
 from understudy.models import build
 from understudy.models import student as product
@@ -330,3 +333,11 @@ def test_a_program_that_may_run_code_is_opened_only_where_it_is_named(shipped, t
         open_student(shipped.folder / "student.json")
     with pytest.raises(UserError, match="there is no student"):
         open_student(tmp_path / "nothing.onnx")
+
+
+def test_exports_into_one_folder_at_once_keep_the_proofs_of_all(tmp_path):
+    names = [f"{number}.onnx" for number in range(40)]
+    with ProcessPoolExecutor(4) as pool:
+        assert set(pool.map(partial(add_proof, tmp_path, record={"student": "a"}), names)) == {None}
+    assert set(read_proofs(tmp_path)) == set(names)
+    assert {path.name for path in tmp_path.iterdir()} == {"proof.json"}

@@ -4,7 +4,7 @@ import warnings
 from pathlib import Path
 
 from understudy.errors import UserError
-from understudy.files import DIGEST, fits, read_json, sealed, sha256, write_json
+from understudy.files import DIGEST, fits, locked_folder, read_json, sealed, sha256, write_json
 from understudy.models.student import WEIGHTS
 
 PROOFS = "proof.json"
@@ -25,13 +25,17 @@ def read_proofs(folder: Path) -> dict[str, object]:
 
 
 def add_proof(folder: Path, name: str, record: dict[str, object]) -> str | None:
-    """Add the record of a file. A damaged ``proof.json`` begins anew, and what is answered says so."""
+    """Add the record of a file. A damaged ``proof.json`` begins anew, and what is answered says so.
+
+    Several exports into one folder wait for one another, so that none loses the record of another.
+    """
     note = None
-    try:
-        known = read_proofs(folder)
-    except UserError:
-        known, note = {}, f"{folder / PROOFS} was damaged and begins anew: export the other files again"
-    write_json(folder / PROOFS, sealed(known | {name: record}))
+    with locked_folder(folder):
+        try:
+            known = read_proofs(folder)
+        except UserError:
+            known, note = {}, f"{folder / PROOFS} was damaged and begins anew: export the other files again"
+        write_json(folder / PROOFS, sealed(known | {name: record}))
     return note
 
 

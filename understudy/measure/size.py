@@ -1,14 +1,11 @@
 """The size of a network: parameters, bytes, multiplications, activations."""
 
-import contextlib
-import math
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -16,7 +13,7 @@ from understudy import nested
 from understudy.nested import Nested
 from understudy.objective import evaluating
 from understudy.taps import call
-from understudy.taps.tracing import flop_counter
+from understudy.taps.tracing import counting, in_steps
 
 
 @dataclass(frozen=True)
@@ -40,8 +37,7 @@ def size(network: nn.Module, example: Nested) -> Size:
 
 def multiplications(network: nn.Module, example: Nested) -> int:
     """The multiplications of one sample, by PyTorch's own counter; network and example may be on the meta device."""
-    counter = flop_counter(dict.fromkeys(_RECURRENT, _recurrent))
-    with torch.no_grad(), _in_steps(network), sdpa_kernel(SDPBackend.MATH), counter:
+    with torch.no_grad(), evaluating(network), counting() as counter:
         call(network, nested.chosen(example, slice(1)))
     flops: int = counter.get_total_flops()
     return flops // 2
@@ -55,38 +51,9 @@ def activation_bytes(network: nn.Module, example: Nested) -> int:
     sample = nested.each(torch.clone, nested.chosen(example, slice(1)))
     held = [*network.parameters(), *network.buffers()]
     live = _Live(held, sample)
-    with torch.no_grad(), _in_steps(network), live:
+    with torch.no_grad(), evaluating(network), in_steps(), live:
         call(network, sample)
     return live.peak
-
-
-@contextlib.contextmanager
-def _in_steps(network: nn.Module) -> Iterator[None]:
-    """Evaluation in which PyTorch's attention and encoder layers call operations that are counted, not a single one."""
-    before = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        with evaluating(network):
-            yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(before)
-
-
-_RECURRENT = (torch.ops.aten.mkldnn_rnn_layer, torch.ops.aten._cudnn_rnn)
-
-
-def _recurrent(inputs: Sequence[int], *others: object, **_: object) -> int:
-    """Twice the multiplications of recurrent layers, of the shapes of their arguments: each matrix meets each step."""
-    matrices = [shape for shape in _shapes(others[:4]) if len(shape) == 2]  # weights and biases, before the state
-    return 2 * math.prod(inputs[:-1]) * sum(map(math.prod, matrices))
-
-
-def _shapes(arguments: object) -> Iterator[torch.Size]:
-    if isinstance(arguments, torch.Size):
-        yield arguments
-    elif isinstance(arguments, (list, tuple)):
-        for one in arguments:
-            yield from _shapes(one)
 
 
 class _Live(TorchDispatchMode):

@@ -6,10 +6,10 @@ from understudy import nested
 from understudy.config import hardware
 from understudy.data.dataset import usable_memory
 from understudy.data.sources import InMemory
+from understudy.measure.size import multiplications
 from understudy.plans import Node, Plan
 from understudy.recipe.build import Builder
 from understudy.recipe.schema import NetworkTable
-from understudy.taps.tracing import flop_counter
 
 BUSY = 0.75  # the share of a run in which a worker must be busy, or fewer workers are used
 SHORT = 1e12  # multiplications of a run, about two minutes of a core: below it, starting processes costs too much
@@ -73,11 +73,8 @@ class _Costs:
 
     def _counted(self, table: NetworkTable) -> int:
         """The multiplications for one sample; errors of a network are left to the check."""
-
         try:
-            network = self.builder.network(table, 0, "student").eval()
-            with torch.no_grad(), flop_counter() as counter:
-                network(self.builder.data.example(1, torch.device("cpu")))
+            network = self.builder.network(table, 0, "student")
+            return multiplications(network, self.builder.data.example(1, torch.device("cpu")))
         except Exception:  # whatever a user's network raises
             return 1
-        return int(counter.get_total_flops()) // 2

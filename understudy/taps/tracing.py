@@ -5,15 +5,16 @@ saves, and it puts FitNets' own pairs in the same place of both networks (conv2 
 FitNet 4 at 72 %), which the count of layers does not.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from understudy import nested
@@ -102,8 +103,9 @@ def trace(network: nn.Module, example: Nested) -> list[Traced]:
     network_inside = inner(network)
     watch = _Watch(example)
     with ExitStack() as stack:
-        for context in (torch.no_grad(), evaluating(network), eagerly(network), watch.counter):
+        for context in (torch.no_grad(), evaluating(network), eagerly(network)):
             stack.enter_context(context)
+        watch.counter = stack.enter_context(counting())
         for path, module in network_inside.named_modules():
             if path:
                 stack.enter_context(module.register_forward_pre_hook(watch.enters(path), with_kwargs=True))
@@ -116,16 +118,49 @@ def trace(network: nn.Module, example: Nested) -> list[Traced]:
     )
 
 
-def flop_counter(further: Mapping[object, Callable[..., int]] = MappingProxyType({})) -> "FlopCounterMode":
-    """PyTorch's counter of multiplications, as a context; for whole networks, without gradients too.
+@contextmanager
+def counting() -> Iterator["FlopCounterMode"]:
+    """PyTorch's counter of multiplications, in a context in which attention and recurrent layers are counted, too.
 
-    ``further`` are formulas of operations that it does not know, from the shapes of their arguments.
+    >>> with torch.no_grad(), counting() as counter:
+    ...     _ = nn.Linear(3, 4)(torch.ones(1, 3))
+    >>> counter.get_total_flops() // 2
+    12
     """
     from torch.utils.flop_counter import FlopCounterMode  # here, since it is slow to import
 
-    counter = FlopCounterMode(display=False, custom_mapping=dict(further))
+    counter = FlopCounterMode(display=False, custom_mapping=dict.fromkeys(_RECURRENT, _recurrent))
     counter.mod_tracker = _Untracked()  # type: ignore[assignment]
-    return counter
+    with in_steps(), sdpa_kernel(SDPBackend.MATH), counter:
+        yield counter
+
+
+@contextmanager
+def in_steps() -> Iterator[None]:
+    """PyTorch's attention and encoder layers call operations one by one, not a single one for the whole layer."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
+
+
+_RECURRENT = (torch.ops.aten.mkldnn_rnn_layer, torch.ops.aten._cudnn_rnn)
+
+
+def _recurrent(inputs: Sequence[int], *others: object, **_: object) -> int:
+    """Twice the multiplications of recurrent layers, of the shapes of their arguments: each matrix meets each step."""
+    matrices = [shape for shape in _shapes(others[:4]) if len(shape) == 2]  # weights and biases, before the state
+    return 2 * math.prod(inputs[:-1]) * sum(map(math.prod, matrices))
+
+
+def _shapes(arguments: object) -> Iterator[torch.Size]:
+    if isinstance(arguments, torch.Size):
+        yield arguments
+    elif isinstance(arguments, (list, tuple)):
+        for one in arguments:
+            yield from _shapes(one)
 
 
 class _Untracked:
@@ -148,7 +183,7 @@ class _Watch:
     """The records of the hooks of a trace."""
 
     def __init__(self, example: Nested) -> None:
-        self.counter = flop_counter()
+        self.counter: FlopCounterMode
         self.time = 0
         self.samples = nested.count(example)
         self.image = _image_size(example)
