@@ -65,9 +65,10 @@ class N3(Term):
         assert isinstance(places, Tensor)
         assert isinstance(head, Tensor)
         assert isinstance(relation, Tensor)
-        tails = places.clamp_min(0)
-        if isinstance(candidates, Tensor):
-            tails = candidates[0][tails]
-        entities = n3(network.squares(network.entities(torch.cat((head.unsqueeze(1), tails), 1))))
-        relations = n3(network.squares(network.relations(relation)))
-        return task.over_tails(entities[:, :1] + relations.unsqueeze(1) + entities[:, 1:], places)
+        there = places >= 0  # most places are empty, and each would cost as much as a tail
+        tails = candidates[0][places[there]] if isinstance(candidates, Tensor) else places[there]
+        entities = n3(network.squares(network.entities(torch.cat((head, tails)))))
+        of_heads, of_tails = entities.split((len(head), len(tails)))
+        of_relations = n3(network.squares(network.relations(relation)))
+        values = of_tails.new_zeros(places.shape).masked_scatter(there, of_tails)
+        return task.over_tails((of_heads + of_relations).unsqueeze(1) + values, places)
