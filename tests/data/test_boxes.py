@@ -76,6 +76,8 @@ def test_what_is_wrong_with_cocos_files_is_told(coco):
         ({"annotations": [{"id": 9, "image_id": 101, "category_id": 5, "bbox": [1, 2, 3, 4]}]}, "no entry 5"),
         ({"images": [{"id": 1, "file_name": "../x.png", "width": 4, "height": 4}]}, "is outside"),
         ({"images": [{"id": 1, "file_name": "x.png", "width": 0, "height": 4}]}, "0 x 4 pixels"),
+        ({"images": [*whole["images"], whole["images"][1]]}, "2 images have the id 102"),
+        ({"categories": [*whole["categories"], {"id": 7, "name": "cow"}]}, "2 categories have the id 7"),
     ):
         path.write_text(json.dumps({**whole, **change}))
         with pytest.raises(UserError, match=words):

@@ -112,6 +112,8 @@ def test_mismatched_genres_and_broken_lines(glue, tmp_path):
     qqp = glue("qqp") / "train.tsv"
     qqp.write_text(qqp.read_text() + "12\t1\n")
     assert data.load("glue", tmp_path, subset="qqp").facts["skipped"] == 1
+    qqp.write_text(qqp.read_text() + "12\t1\t2\tHow can I develop android app?\t\t0\n")  # as in the published file
+    assert len(data.load("glue", tmp_path, subset="qqp", validation=0).train) == 13
     rte = glue("rte") / "train.tsv"
     rte.write_text(rte.read_text() + "12\ta\tb\tperhaps\n")
     with pytest.raises(UserError, match="line 14: a text in column 2, 3 and a label, entailment or not_entailment"):

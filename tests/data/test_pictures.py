@@ -13,6 +13,7 @@ from tests.data import like_torchvision
 from understudy.data import images, load
 from understudy.data.images import decoded, fitted
 from understudy.data.pictures import Form, PictureSettings
+from understudy.data.sources import as_tensor
 from understudy.errors import UserError
 from understudy.models.description import parsed
 from understudy.models.student import describe
@@ -43,6 +44,31 @@ def test_a_picture_stands_upright(tmp_path):
     upright = decoded(tmp_path / "turned.png", (1, 8, 8))[0]
     assert (upright[:4] == 0).all()
     assert (upright[4:] == 255).all()
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("decoder", ["pillow", "simplejpeg"])
+def test_a_tiff_stands_upright_as_a_png_does(tmp_path, orientation, decoder):
+    if decoder == "simplejpeg":
+        pytest.importorskip("simplejpeg")
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 255, (6, 12, 3), np.uint8))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    picture.save(tmp_path / "turned.png", exif=exif)
+    picture.save(tmp_path / "turned.tif", tiffinfo={0x0112: orientation})
+    for rule in (images.RULE, images.LETTERBOX):
+        png, tiff = (fitted(tmp_path / f"turned.{kind}", (3, 8, 8), rule, None, decoder) for kind in ("png", "tif"))
+        assert tiff[1] == png[1]
+        assert torch.equal(tiff[0], png[0])
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "CMYK", "YCbCr"])
+def test_pictures_of_a_dataset_have_the_colours_that_they_show(mode):
+    bright = Image.new("RGB", (4, 4), (250, 250, 250)).convert(mode)
+    sample = as_tensor(bright)
+    assert sample.dtype == torch.uint8
+    assert sample.shape == ((1 if mode in "1L" else 3), 4, 4)
+    assert sample.min() >= 245
 
 
 def test_what_is_transparent_is_white_whatever_hides_there(tmp_path):

@@ -35,6 +35,7 @@ RULES = (RULE, LETTERBOX, SHORT_SIDE, TORCHVISION)
 GREY = 114  # of the borders of a letterbox, as in YOLO's code
 DRAFT = 2  # a JPEG is decoded at least so many times as large as it is needed, where that is less than the whole
 _SIXTEEN_BITS = ("I", "I;16", "I;16L", "I;16B", "I;16N")
+_PLAIN = {"1": "L", "P": "RGB", "PA": "RGB", "CMYK": "RGB", "YCbCr": "RGB", "LAB": "RGB", "HSV": "RGB"}
 _ORIENTATION = 0x0112  # EXIF's tag; by its values above 4 height and width change places
 _MIRRORED = {2: (True, False), 3: (True, True), 4: (False, True), 6: (True, False), 7: (True, True), 8: (False, True)}
 
@@ -198,6 +199,9 @@ def loaded(
 
 def _orientation(file: "Image.Image", rule: str) -> int:
     """EXIF's orientation, from 1 (as it is stored) to 8."""
+    if file.format == "TIFF":  # Pillow turns these itself when it loads them; their size before that differs by version
+        file.load()
+        return 1
     orientation = 1 if rule == TORCHVISION else file.getexif().get(_ORIENTATION, 1)
     return orientation if orientation in range(1, 9) else 1
 
@@ -256,6 +260,17 @@ def common_size(sizes: Sequence[tuple[int, int]]) -> int:
         return sizes[0][0]
     middle, (least, most) = sorted(min(size) for size in sizes)[len(sizes) // 2], SIDES
     return max(least, min(most, middle // least * least))
+
+
+def plain(picture: "Image.Image") -> "Image.Image":
+    """A picture whose pixels are its colours: of a palette, of CMYK or of single bits they are other numbers.
+
+    >>> from PIL import Image
+    >>> plain(Image.new("P", (4, 4))).mode
+    'RGB'
+    """
+    mode = _PLAIN.get(picture.mode)
+    return picture if mode is None else _opaque(picture).convert(mode)
 
 
 def _opaque(image: "Image.Image") -> "Image.Image":

@@ -277,10 +277,17 @@ def as_targets(targets: Nested) -> Nested:
 
 
 def as_tensor(sample: object) -> Tensor:
-    """One sample as a tensor; a picture becomes (C, H, W) of uint8."""
+    """One sample as a tensor; a picture becomes (C, H, W) of uint8, in the colours that it shows."""
     if isinstance(sample, Tensor):
         return sample
     import numpy as np
+
+    if hasattr(sample, "getbands"):
+        from PIL import Image
+
+        from understudy.data.images import plain
+
+        sample = plain(sample) if isinstance(sample, Image.Image) else sample
 
     array = np.array(sample)  # a copy: a picture's own pixels are read-only
     if array.ndim == 2 and array.dtype == np.uint8:

@@ -1,7 +1,8 @@
 """COCO's boxes, in the upstream form: ``annotations/instances_SPLIT.json``, and the images in ``SPLIT/``."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -63,6 +64,8 @@ def listed(root: Path, split: str) -> tuple[tuple[str, ...], list[Boxed], int]:
     path = root / "annotations" / f"instances_{split}.json"
     try:
         content = json.loads(path.read_bytes())
+        for kind in ("categories", "images"):
+            _check_numbers(kind, content[kind])
         numbers = {one["id"]: place for place, one in enumerate(sorted(content["categories"], key=_id))}
         names = tuple(str(one["name"]) for one in sorted(content["categories"], key=_id))
         images = {one["id"]: _image(root / split, one) for one in content["images"]}
@@ -71,6 +74,13 @@ def listed(root: Path, split: str) -> tuple[tuple[str, ...], list[Boxed], int]:
         reason = f"has no entry {error}" if isinstance(error, KeyError) else str(error)
         raise UserError(f"{path} is not in the form of COCO's annotations: {reason}") from error
     return names, list(images.values()), kept.count(False)
+
+
+def _check_numbers(kind: str, rows: Sequence[Mapping[str, int]]) -> None:
+    """Boxes would go to another image or class if two had one number, as in files that were put together."""
+    number, count = Counter(map(_id, rows)).most_common(1)[0] if rows else (0, 1)
+    if count > 1:
+        raise ValueError(f"{count} {kind} have the id {number}")
 
 
 def _id(one: Mapping[str, int]) -> int:

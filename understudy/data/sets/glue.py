@@ -205,7 +205,8 @@ def _file(folder: Path, part: str) -> Path | None:
 def samples(folder: Path, part: str, subset: Subset) -> tuple[list[str], list[str], int]:
     """The texts of a part with their labels, and how many lines were skipped; the texts of a pair have a tab between.
 
-    Published files of QQP have lines with too few columns, which are skipped, as in Hugging Face's reader.
+    Published files of QQP have lines with too few columns, which are skipped, and two questions without text, which are
+    kept, both as in Hugging Face's reader.
     """
     path = _file(folder, part)
     if path is None:
@@ -222,7 +223,7 @@ def samples(folder: Path, part: str, subset: Subset) -> tuple[list[str], list[st
                 skipped += 1
                 continue
             chosen, label = [], ""
-        if not chosen or not all(chosen) or not _is_label(label, subset):
+        if not any(chosen) or not _is_label(label, subset):  # one text of a pair may be empty
             known = " or ".join(subset.written) or f"a number from 0 to {LARGEST_SCORE:g}"
             places = ", ".join(str(place + 1) for place in subset.texts)
             raise UserError(f"{path}, line {number}: a text in column {places} and a label, {known}, are expected")
