@@ -450,3 +450,49 @@ def test_figures_say_which_way_is_better():
     assert higher.quality(1.0) > higher.quality(0.0)
     assert lower.quality(1.0) < lower.quality(0.0)
     assert replace(higher, chance=0.5).chance == 0.5
+
+
+def test_r2_is_that_of_scikit_learn_for_large_numbers_and_constant_ones():
+    generator = torch.Generator().manual_seed(0)
+    wanted = torch.randn(300, 3, generator=generator) * 100 + torch.tensor([0.0, 1.7e9, 0.1])
+    wanted[:, 2] = 0.1
+    answers = wanted + 50 * torch.randn(300, 3, generator=generator)
+    errors = (answers.double() - wanted.double()).square().sum(0)
+    expected = 1 - errors[:2] / (wanted.double() - wanted.double().mean(0)).square().sum(0)[:2]
+    meter = Regression(("a", "b", "c")).meter()
+    for part in torch.arange(300).split(70):
+        meter.update({"values": answers[part]}, wanted[part])
+    assert meter.compute()["r2"] == pytest.approx(expected.sum().item() / 3)  # 0 for the constant
+    meter = Regression(("c",)).meter()
+    meter.update({"values": wanted[:, 2:]}, wanted[:, 2:])
+    assert meter.compute()["r2"] == 1.0
+
+
+@pytest.mark.parametrize("between", [None, (0, 1)])
+def test_landmarks_without_a_unit_are_left_out_of_the_error(between):
+    points = torch.tensor([[[0.0, 0.0], [3.0, 4.0]], [[5.0, 5.0], [5.0, 5.0]], [[1.0, 1.0], [math.nan, math.nan]]])
+    task = Landmarks.of(points, between=between)
+    assert math.isfinite(task.figures[0].chance)
+    meter = task.meter()
+    meter.update({"values": (points.nan_to_num() + torch.tensor([1.0, 0.0])).flatten(1)}, points)
+    assert meter.compute()["nme"] == pytest.approx(1 / (5 if between else 12**0.5))
+    with pytest.raises(UserError, match=r"the error has no unit.*name two other points in between"):
+        Landmarks.of(points[1:], between=between).check(points[1:])
+
+
+def test_landmarks_that_are_no_numbers_have_no_error_of_0():
+    points = torch.tensor([[[0.0, 0.0], [3.0, 4.0]]])
+    meter = Landmarks.of(points).meter()
+    meter.update({"values": torch.full((1, 4), math.nan)}, points)
+    assert math.isnan(meter.compute()["nme"])
+
+
+def test_average_precision_goes_by_the_order_of_large_logits():
+    pytest.importorskip("torchmetrics")
+    logits, labels = torch.tensor([[17.5, 30.0, 29.9999, 18.0, -40.0]]).T, torch.tensor([[0, 1, 1, 0, 0]]).T
+    both, twice = torch.cat((logits, logits - 60), 1), labels.repeat(1, 2)
+    task = MultiLabel(("a", "b"))
+    meter = task.meter()
+    meter.update({"logits": both}, twice)
+    assert meter.compute()["average_precision"] == 1.0
+    assert task.details([{"logits": both}], twice, [])["options"] == [1.0, 1.0]

@@ -130,7 +130,7 @@ class MultiLabel(Task):
         """``options``: the average precision of each label over all seeds; nothing of a single label."""
         if len(self.labels) == 1:
             return {}
-        scores = torch.cat([answer[LOGITS].float().sigmoid() for answer in answers])
+        scores = torch.cat([_between(answer[LOGITS]) for answer in answers])
         labels = _columns(targets).long().repeat(len(answers), 1)
         return {"options": [_average_precision(*pair) for pair in zip(scores.unbind(1), labels.unbind(1), strict=True)]}
 
@@ -205,7 +205,7 @@ class LabelMeter:
         self.sums = sums if self.sums is None else self.sums + sums
         self.count += len(logits)
         for metric in (self.precision, self.f1):
-            metric.to(logits.device).update(logits.sigmoid(), wanted.long())
+            metric.to(logits.device).update(_between(logits), wanted.long())
 
     def compute(self) -> dict[str, float]:
         if self.sums is None:
@@ -213,6 +213,15 @@ class LabelMeter:
         accuracy, loss = (self.sums / self.count).tolist()
         precision, f1 = (float(metric.compute()) for metric in (self.precision, self.f1))
         return {"average_precision": precision, "f1": f1, "accuracy": accuracy, "loss": loss}
+
+
+def _between(logits: Tensor) -> Tensor:
+    """Between 0 and 1 in the order of the logits, and above 0.5 as they are above 0.
+
+    The sigmoid is 1 for every logit above 17 in float32, and average precision would take these for equal.
+    """
+    limited = exact(logits).clamp(-1e30, 1e30)
+    return (1 + limited / (1 + limited.abs())) / 2
 
 
 def _average_precision(scores: Tensor, labels: Tensor) -> float | None:

@@ -155,16 +155,22 @@ def _told(named: dict[str, float]) -> Told:
 
 
 class NumberMeter:
-    """Mean absolute error, R2 (the mean over the numbers) and loss, from sums."""
+    """Mean absolute error, R2 (the mean over the numbers) and loss, from sums.
+
+    The R2 of a number that is the same in all samples is 1 if it is met, else 0, as in scikit-learn.
+    """
 
     def __init__(self, task: Regression):
         self.task, self.count = task, 0
+        self.first: Tensor | None = None  # targets are summed from there: squares of large numbers would swallow them
         self.sums: Tensor | None = None  # of targets, their squares, squared errors, absolute errors, the loss
 
     def update(self, answer: Values, targets: Nested) -> None:
         dtype = exact_dtype(answer[VALUES].device)
         values, wanted = answer[VALUES].to(dtype), _flat(targets).to(dtype)
         errors = values - wanted
+        self.first = wanted[0] if self.first is None else self.first
+        wanted = wanted - self.first
         loss = self.task.loss({VALUES: answer[VALUES].float()}, targets).to(dtype).sum().expand(wanted.shape[1])
         sums = torch.stack((wanted.sum(0), wanted.square().sum(0), errors.square().sum(0), errors.abs().sum(0), loss))
         self.sums = sums if self.sums is None else self.sums + sums
@@ -174,8 +180,8 @@ class NumberMeter:
         if self.sums is None:
             raise UserError("there are no samples to measure on")
         total, squares, squared, absolute, loss = self.sums / self.count
-        spread = (squares - total.square()).clamp_min(torch.finfo(total.dtype).tiny)
-        r2 = (1 - squared / spread).mean()
+        spread = (squares - total.square()).clamp_min(0)
+        r2 = torch.where(spread > 0, 1 - squared / spread, (squared == 0).to(spread)).mean()
         return {"mae": absolute.mean().item(), "r2": r2.item(), "loss": loss[0].item()}
 
 
@@ -187,7 +193,7 @@ class Landmarks(Regression):
         names, scales, form, delta: as of ``Regression``, two numbers for each point.
         mirror: pairs of points that are exchanged in a mirrored image: the two eyes, for example.
         between: the two points whose distance is the unit of the error; None: the square root of the area of the
-            smallest box around the points that are marked.
+            smallest box around the points that are marked. Samples without a unit above 0 are left out.
         usual: the error of the mean positions of the training samples, which is the figure at chance.
 
     >>> faces = torch.tensor([[[0.0, 0.0], [2.0, 0.0]]])
@@ -215,7 +221,7 @@ class Landmarks(Regression):
         known = torch.isfinite(points)
         mean = torch.where(known, points, 0.0).sum(0) / known.sum(0).clamp_min(1)
         usual = task.errors_of(mean.expand_as(points).flatten(1), points)
-        fields = {**task.settings, "usual": round(usual.nanmean().item(), 6)}
+        fields = {**task.settings, "usual": None if usual.isnan().all() else round(usual.nanmean().item(), 6)}
         return make(**fields)
 
     @property
@@ -239,6 +245,12 @@ class Landmarks(Regression):
         blind = (~torch.isfinite(points).all(2)).all(1).nonzero().flatten()
         if len(blind):
             raise UserError(f"sample {int(blind[0])} has no point that is marked: leave it out")
+        if len(points) and not self.measured(points).any():
+            unit = "box around the points has an area" if self.between is None else "distance of between is known"
+            raise UserError(
+                f"the error has no unit, since of no sample the {unit}: name two other points in between, or take the "
+                "task 'regression'"
+            )
 
     def located(self, told: Told, scale: tuple[float, float], offset: tuple[float, float]) -> Told:
         """The same points in the pixels of the image file."""
@@ -288,6 +300,10 @@ class Landmarks(Regression):
         relative: Tensor = apart / self._unit(points)
         return relative
 
+    def measured(self, targets: Nested) -> Tensor:
+        """(N) bool, the samples whose error has a unit."""
+        return ~self._unit(_points(targets)).isnan()
+
     def _of_each(self, values: Tensor, targets: Nested) -> Tensor:
         """The error of each coordinate of each sample, in the unit."""
         points = _points(targets)
@@ -298,11 +314,10 @@ class Landmarks(Regression):
         known = torch.isfinite(points).all(2)
         if self.between is not None:
             first, second = self.between
-            distance: Tensor = (points[:, first] - points[:, second]).norm(dim=1)
-            return distance
+            return _above_zero((points[:, first] - points[:, second]).norm(dim=1))
         least = torch.where(known[..., None], points, torch.inf).amin(1)
         most = torch.where(known[..., None], points, -torch.inf).amax(1)
-        return (most - least).clamp_min(1e-6).prod(1).sqrt()
+        return _above_zero((most - least).clamp_min(0).prod(1).sqrt())
 
 
 class PointMeter:
@@ -314,9 +329,10 @@ class PointMeter:
 
     def update(self, answer: Values, targets: Nested) -> None:
         dtype = exact_dtype(answer[VALUES].device)
-        errors = self.task.errors_of(answer[VALUES].to(dtype), _points(targets).to(dtype))
+        points = _points(targets).to(dtype)
+        errors, known = self.task.errors_of(answer[VALUES].to(dtype), points), self.task.measured(points)
         loss = self.task.loss({VALUES: answer[VALUES].float()}, targets).to(dtype).sum()
-        sums = torch.stack((errors.nansum(), errors.isfinite().to(dtype).sum(), loss))
+        sums = torch.stack((errors.where(known, 0.0).sum(), known.to(dtype).sum(), loss))
         self.sums = sums if self.sums is None else self.sums + sums
         self.count += len(errors)
 
@@ -325,6 +341,10 @@ class PointMeter:
             raise UserError("there are no samples to measure on")
         error, known, loss = self.sums.tolist()
         return {"nme": error / max(known, 1), "loss": loss / self.count}
+
+
+def _above_zero(units: Tensor) -> Tensor:
+    return units.where(units > 0, torch.nan)
 
 
 def _first(output: object) -> Tensor:

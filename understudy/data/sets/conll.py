@@ -136,7 +136,7 @@ def _source(found: Sequence[Sentence], task: Tags, called: str) -> tuple[InMemor
 def sentences(path: Path, settings: ConllSettings) -> list[Sentence]:
     """The words and tags of each sentence of a file; entities in BIO."""
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")  # a word may hold a line separator of Unicode
+        lines = path.read_text(encoding="utf-8-sig").split("\n")  # a word may hold a line separator of Unicode
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path} cannot be read: {error}") from error
     found, words, tags, width = list[Sentence](), list[str](), list[str](), None

@@ -80,11 +80,11 @@ def _lines(folder: Path, part: str) -> Triples:
         raise UserError(f"{folder} holds no {part}.txt")
     try:
         content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-        lines = content.decode("utf-8").splitlines()
+        lines = content.decode("utf-8-sig").split("\n")  # a name may hold a line separator of Unicode
     except (EOFError, UnicodeDecodeError, gzip.BadGzipFile) as error:
         raise UserError(f"{path} is damaged ({error}): delete it and get it again") from error
     found = list[tuple[str, str, str]]()
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(lines if lines[-1].strip() else lines[:-1], 1):
         words = line.split("\t")
         if len(words) != 3 or not all(word.strip() for word in words):
             raise UserError(f"{path}, line {number}: a head, a relation and a tail are expected, with tabs between")

@@ -16,7 +16,7 @@ from understudy.data.pictures import ImageSettings, cache_folder, listing
 from understudy.errors import UserError
 from understudy.files import DIGEST, fits, read_json, sealed, write_atomically
 
-FORMAT = 1  # of an index
+FORMAT = 2  # of an index
 LARGEST_LABEL = 1 << 16  # bytes of a member that holds a label
 SUFFIX = "cls"  # of labels
 _LOOKED_AT = 1 << 20  # bytes behind the last member, which are zeros
@@ -130,7 +130,7 @@ def _members(path: Path, number: int, label: str) -> Iterator[Member]:
                     if key in images:
                         raise UserError(f"{path}: sample {key!r} has several images")
                     images[key] = member
-                elif suffix == label:
+                elif suffix.lower() == label.lower():
                     if member.size > LARGEST_LABEL:
                         raise UserError(f"{path}: {member.name} has {member.size:,} bytes, too many for a label")
                     content = archive.extractfile(member)
