@@ -287,6 +287,35 @@ def test_a_test_part_without_labels_is_refused(tmp_path):
         load("huggingface", tmp_path / "other", workers=0).test  # noqa: B018
 
 
+@pytest.mark.parametrize("name", ["webdataset", "parquet", "huggingface"])
+def test_a_test_part_whose_labels_are_not_published_is_told_before_a_training(name, tmp_path):
+    def label(number):
+        return number % 3 if number in PARTS["train"] else -1
+
+    if name == "webdataset":
+        root = shards(tmp_path, word=lambda number: str(label(number)))
+    else:
+        datasets = pytest.importorskip("datasets")
+        splits = datasets.load_from_disk(str(on_disk(tmp_path)))
+        kinds = datasets.Features({"image": datasets.Image(), "label": datasets.Value("int64")})
+        splits = splits.map(lambda row: {"label": -1}, features=kinds) | {"train": splits["train"].cast(kinds)}
+        splits = datasets.DatasetDict(splits)
+        root = tmp_path / name
+        root.mkdir()
+        if name == "huggingface":
+            splits.save_to_disk(root)
+        else:
+            for part, table in splits.items():
+                table.to_parquet(root / f"{part}.parquet")
+    (problem,) = load(name, root, workers=0).problems()
+    assert "has the label -1, as samples without a label have" in problem
+
+
+def test_labels_of_shards_are_found_in_capitals(tmp_path):
+    data = load("webdataset", shards(tmp_path, label="CLS"), workers=0, validation=0)
+    assert data.train.targets.tolist() == [number % 3 for number in PARTS["train"]]
+
+
 def test_names_of_classes_that_look_like_numbers(tmp_path):
     names = ("1", "2", "x")
     root = shards(tmp_path, word=lambda number: names[number % 3])

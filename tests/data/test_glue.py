@@ -109,6 +109,7 @@ def test_mismatched_genres_and_broken_lines(glue, tmp_path):
     assert len(data.load("glue", tmp_path, **settings).test) == 6
     with pytest.raises(UserError, match=r"holds no dev_mismatched\.tsv"):
         assert data.load("glue", tmp_path, **settings, mismatched=True).test
+    assert "holds no dev_mismatched.tsv" in data.load("glue", tmp_path, **settings, mismatched=True).problems()[0]
     qqp = glue("qqp") / "train.tsv"
     qqp.write_text(qqp.read_text() + "12\t1\n")
     assert data.load("glue", tmp_path, subset="qqp").facts["skipped"] == 1

@@ -340,6 +340,11 @@ def test_a_folder_of_triples_is_read(tmp_path, suffix):
     assert load("triples", tmp_path, negatives=7).task.negatives == 7
 
 
+def test_names_of_triples_are_without_marks_of_their_file(tmp_path):
+    (tmp_path / "train.txt").write_bytes("\ufeffanna\tknows\tbe\u2028rt\r\nanna\tlikes\tcarl\r\n".encode())
+    assert load("triples", tmp_path).task.entities == ("anna", "be\u2028rt", "carl")
+
+
 def test_parts_of_triples_may_be_missing(tmp_path):
     data = load("triples", write(tmp_path, parts=("train",)))
     assert data.validation is None

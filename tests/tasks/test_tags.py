@@ -180,6 +180,14 @@ def test_what_is_wrong_with_a_file_is_said(tmp_path, content, settings, said):
     (tmp_path / "test.txt").write_text("EU B-LOC\n")
     with pytest.raises(UserError, match="tag 'B-LOC' is in no sentence of the training part"):
         _ = load("conll", tmp_path, least=1, validation=0).test
+    (problem,) = load("conll", tmp_path, least=1, validation=0).problems()
+    assert "tag 'B-LOC'" in problem
+
+
+def test_a_mark_of_the_order_of_bytes_is_no_word(tmp_path):
+    (tmp_path / "train.txt").write_text("\ufeff-DOCSTART- -X- O\n\nAnna NNP B-PER\n")
+    data = load("conll", tmp_path, least=1, validation=0)
+    assert (len(data.train), data.task.vocabulary[4:]) == (1, ("anna",))
 
 
 def test_what_may_be_wrong_with_a_file_is_warned_of(tmp_path):

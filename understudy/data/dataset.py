@@ -265,6 +265,29 @@ def plain_errors() -> Iterator[None]:
         raise UserError(f"cannot read {error.filename or 'the data'} ({error.strerror or error})") from error
 
 
+def problems_of(read: Callable[[], object]) -> Callable[[], Iterator[str]]:
+    """The error of a test part as ``Contents.problems``: it is found before a training, and not when all are done.
+
+    Args:
+        read: what is to be read of the part; its warnings come when the part is opened.
+
+    >>> def read():
+    ...     raise UserError("no labels")
+    >>> list(problems_of(read)())
+    ['no labels']
+    """
+
+    def look() -> Iterator[str]:
+        try:
+            with plain_errors(), warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                read()
+        except UserError as error:
+            yield str(error)
+
+    return look
+
+
 def checked(source: Source, task: Task, what: str) -> None:
     """Checks that there are samples with valid targets, and converts the targets to the types used in training."""
     if not len(source):

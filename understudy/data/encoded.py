@@ -8,7 +8,7 @@ from typing import TypeAlias, TypeGuard
 import torch
 from torch import Tensor
 
-from understudy.data.dataset import Access, Contents, task_of, warn_of_unread
+from understudy.data.dataset import Access, Contents, problems_of, task_of, warn_of_unread
 from understudy.data.images import Embedded, common_size, dimensions
 from understudy.data.kept import picture_source
 from understudy.data.pictures import Form, ImageSettings, Pictures
@@ -20,6 +20,7 @@ from understudy.tasks.unlabelled import Unlabelled
 PARTS = "train", "val", "test"  # beginnings of the names of files
 PART_FOLDERS = {"train": "train", "val": "val", "validation": "val", "test": "test"}
 _LOOKED_AT = 256  # images whose sizes decide the size of all
+NO_LABEL = -1  # as the test parts of many benchmarks have it, whose labels are not published
 UNNAMED = 1_000_000  # classes that may be numbered without names
 # As a label is written: the number of a class, its name, or a number for each output, as probabilities of the classes.
 Label: TypeAlias = int | str | Sequence[float]
@@ -114,6 +115,9 @@ def contents(
         image=form.described,
         validation=source(validation, trained=False) if validation is not None else None,
         facts={**(facts or {}), "size": size},
+        problems=problems_of(lambda: _numbers(open_test(), classes, by_name=by_name))
+        if labelled and open_test
+        else None,
     )
 
 
@@ -143,6 +147,7 @@ def _of_rows(
         image=form.described,
         validation=source(validation, trained=False) if validation is not None else None,
         facts={**facts, "size": form.shape[1]},
+        problems=problems_of(lambda: _rows(open_test(), width)) if open_test else None,
     )
 
 
@@ -199,6 +204,11 @@ def _numbers(images: EncodedImages, classes: tuple[str, ...], *, by_name: bool) 
     for index, written in enumerate(_words(images)):
         word = str(written) if by_name else written
         number = known.get(word, -1) if isinstance(word, str) else word
+        if word == NO_LABEL:
+            raise UserError(
+                f"{images.place(index)} has the label -1, as samples without a label have: take a part with labels, or "
+                "leave this one out"
+            )
         if not 0 <= number < len(classes):
             near = did_you_mean(word, classes) if isinstance(word, str) else f": there are {len(classes)} classes"
             raise UserError(f"{images.place(index)} has the label {word!r}, which is of no known class{near}")

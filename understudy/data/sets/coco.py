@@ -2,14 +2,14 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from understudy.bounds import Pixels
 from understudy.data.boxed import Boxed, source_of
-from understudy.data.dataset import Access, Contents, DataSet
+from understudy.data.dataset import Access, Contents, DataSet, problems_of
 from understudy.errors import UserError
 from understudy.tasks.detection import Detection
 
@@ -52,7 +52,7 @@ def read(settings: Settings, access: Access) -> Contents:
         (lambda: source_of(of_test(), settings.size, access)) if test.is_file() else None,
         task=Detection(names),
         facts={"folder": str(root), "boxes without area, left out": empty},
-        problems=partial(_missing, images),
+        problems=partial(_problems, images, of_test if test.is_file() else None),
     )
 
 
@@ -106,8 +106,10 @@ def _add(images: Mapping[object, Boxed], numbers: Mapping[object, int], one: Map
     return image.add((x, y, x + width, y + height), numbers[one["category_id"]], bool(one.get("iscrowd", 0)))
 
 
-def _missing(images: list[Boxed]) -> Iterator[str]:
-    """The image files that are not there."""
+def _problems(images: list[Boxed], of_test: Callable[[], list[Boxed]] | None) -> Iterator[str]:
+    """What is wrong with the annotations of the test part, and the image files that are not there."""
+    if of_test is not None:
+        yield from problems_of(of_test)()
     yield from (f"{image.path} is missing: get the images of the split" for image in images if not image.path.is_file())
 
 

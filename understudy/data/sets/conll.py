@@ -15,7 +15,7 @@ from typing import Annotated, Literal
 import torch
 
 from understudy.bounds import Count, Interval
-from understudy.data.dataset import Access, Contents, DataSet
+from understudy.data.dataset import Access, Contents, DataSet, problems_of
 from understudy.data.sources import InMemory
 from understudy.data.token_tables import TokenTable, tokens_of
 from understudy.errors import UserError, did_you_mean, nearest
@@ -79,10 +79,12 @@ def read(settings: ConllSettings, access: Access) -> Contents:
     held = [_measured(path, settings, task) for path in _files(folder, "validation")]
     facts: dict[str, object] = {"folder": str(folder)} | ({"words cut off": cut} if cut else {})
     test = _files(folder, "test")
+    open_test = partial(_measured, test[0], settings, task) if test else None
     return Contents(
         source,
-        partial(_measured, test[0], settings, task) if test else None,
+        open_test,
         task=task,
+        problems=problems_of(open_test) if open_test else None,
         facts=facts,
         validation=held[0] if held else None,
     )

@@ -15,7 +15,7 @@ from typing import Annotated, Literal
 import torch
 
 from understudy.bounds import Count, Interval
-from understudy.data.dataset import Access, Contents, DataSet, unpacked
+from understudy.data.dataset import Access, Contents, DataSet, problems_of, unpacked
 from understudy.data.sources import InMemory
 from understudy.data.token_tables import TokenTable, tokens_of
 from understudy.errors import UserError
@@ -142,7 +142,13 @@ def read(settings: GlueSettings, access: Access) -> Contents:
         facts["texts cut off"] = cut
     train = InMemory(inputs, _targets(labels, subset))
     test = partial(_test, folder, settings, subset, task, tables)
-    return Contents(train, test, task=task, facts=facts, token_tables=tables)
+    problems = problems_of(partial(samples, folder, _measured(settings, subset), subset))
+    return Contents(train, test, task=task, facts=facts, token_tables=tables, problems=problems)
+
+
+def _measured(settings: GlueSettings, subset: Subset) -> str:
+    """The development part that is the test part here."""
+    return subset.dev[-1 if settings.mismatched else 0]
 
 
 def _task(
@@ -170,7 +176,7 @@ def _task(
 
 
 def _test(folder: Path, settings: GlueSettings, subset: Subset, task: Task, tables: Mapping[str, Task]) -> InMemory:
-    part = subset.dev[-1 if settings.mismatched else 0]
+    part = _measured(settings, subset)
     texts, labels, _ = samples(folder, part, subset)
     inputs = by_tables(task, tables, texts)
     for name, table in {"": task, **tables}.items():

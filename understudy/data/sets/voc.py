@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 from understudy.bounds import Pixels
 from understudy.data.boxed import Boxed, source_of
-from understudy.data.dataset import Access, Contents, DataSet
+from understudy.data.dataset import Access, Contents, DataSet, problems_of
 from understudy.data.sources import Source
 from understudy.errors import UserError
 from understudy.tasks.detection import Detection
@@ -42,19 +42,24 @@ def read(settings: Settings, access: Access) -> Contents:
             f"{access.folder} holds no VOC 2007 (a folder VOCdevkit/VOC2007 with Annotations, JPEGImages and "
             "ImageSets): get it from http://host.robots.ox.ac.uk/pascal/VOC/voc2007 and unpack it there"
         )
-    open_test = partial(_source, root, settings.test, settings.size, access)
+    there = (root / "ImageSets/Main" / f"{settings.test}.txt").is_file()
     return Contents(
         _source(root, settings.train, settings.size, access),
-        open_test if (root / "ImageSets/Main" / f"{settings.test}.txt").is_file() else None,
+        partial(_source, root, settings.test, settings.size, access) if there else None,
+        problems=problems_of(partial(_listed, root, settings.test)) if there else None,
         task=Detection(CLASSES, metric="voc07"),
         facts={"folder": str(root)},
     )
 
 
 def _source(root: Path, split: str, side: int, access: Access) -> Source:
+    return source_of(_listed(root, split), side, access)
+
+
+def _listed(root: Path, split: str) -> list[Boxed]:
     listed = root / "ImageSets/Main" / f"{split}.txt"
     names = [line.split()[0] for line in listed.read_text(encoding="utf-8").splitlines() if line.strip()]
-    return source_of([annotated(root, name) for name in names], side, access)
+    return [annotated(root, name) for name in names]
 
 
 def annotated(root: Path, name: str) -> Boxed:
