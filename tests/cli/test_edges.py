@@ -214,6 +214,41 @@ def test_a_teacher_is_not_its_own_student():
         distill([networks()[0], teacher], teacher, (X, Y), method="several-teachers", epochs=1)
 
 
+def with_its_layer(teacher):
+    return nn.Sequential(teacher[0], nn.ReLU(), nn.Linear(8, 2))
+
+
+def with_a_slice_of_its_weights(teacher):
+    student = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2))
+    student[0].weight = nn.Parameter(teacher[0].weight.data[:4])
+    return student
+
+
+@pytest.mark.parametrize(
+    ("made", "named"), [(with_its_layer, "0.weight, 0.bias"), (with_a_slice_of_its_weights, "0.weight")]
+)
+def test_a_student_that_shares_weights_with_its_teacher_would_change_it(made, named):
+    teacher, _ = networks()
+    with pytest.raises(UserError, match=f"shares {named} with the teacher"):
+        distill(teacher, made(teacher), (X, Y), epochs=1)
+
+
+def test_the_statistics_of_a_shared_norm_would_change_too():
+    teacher = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))
+    student = nn.Sequential(nn.Linear(4, 4), teacher[1].requires_grad_(False), nn.Linear(4, 2))
+    with pytest.raises(UserError, match=r"shares 1\.running_mean, 1.running_var with the teacher"):
+        distill(teacher, student, (X, Y), epochs=1)
+
+
+def test_weights_that_both_hold_and_nobody_trains_may_be_shared():
+    teacher, _ = networks()
+    student = nn.Sequential(teacher[0].requires_grad_(False), nn.ReLU(), nn.Linear(8, 2))
+    before = teacher[0].weight.clone()
+    given = data.from_tensors((X, Y), (X, Y))
+    distill(teacher, student, given, config=TrainConfig(epochs=2, batch=8), accept_weak=True)
+    assert torch.equal(teacher[0].weight, before)
+
+
 @pytest.mark.parametrize("samples", [24, 2])
 def test_a_batch_of_one_is_too_little_for_a_batch_norm(samples):
     teacher, student = networks()

@@ -14,7 +14,7 @@ from understudy.config.schedules import Constant, Cosine
 from understudy.config.settings import Settings
 from understudy.config.stage import Stage
 from understudy.config.train import TrainConfig
-from understudy.data import Augmentation, Part
+from understudy.data import Augmentation, Part, from_tensors
 from understudy.errors import UserError
 from understudy.methods import find
 from understudy.objective.term import Reads
@@ -275,6 +275,37 @@ def test_the_data_are_told_with_what_is_missing(small):
     found = texts(preflight.check_data(data, batch=1000), "warning")
     for said in ("no training sample of class 2", "batch 1000", "no validation part", "no test part"):
         assert said in found
+
+
+@pytest.mark.parametrize(
+    ("images", "said"),
+    [
+        (torch.rand(20, 3, 8, 8), None),
+        (torch.rand(20, 1, 8, 1), None),
+        (torch.randint(256, (20, 3, 8, 8), dtype=torch.uint8), None),
+        (255 * torch.rand(20, 3, 8, 8), "divide by 255"),
+        (4 * torch.rand(20, 3, 8, 8) - 2, "if they were normalised, leave that to the networks"),
+        (torch.rand(20, 8, 6, 3), "so these have 8 channels of 6 x 3 pixels"),
+        (torch.randint(256, (20, 8, 8, 1), dtype=torch.uint8), "if channels stand last, move them"),
+        (torch.randn(20, 6), None),
+    ],
+)
+def test_images_in_another_form_are_told(images, said):
+    data = from_tensors((images, torch.arange(20) % 2))
+    found = [finding.text for finding in preflight.check_data(data, 4) if finding.subject == preflight.ABOUT_IMAGES]
+    assert len(found) == (said is not None)
+    assert said is None or said in found[0]
+
+
+@pytest.mark.parametrize("teaches", [False, True])
+@pytest.mark.parametrize(
+    ("end", "warns"), [(nn.Softmax(1), True), (nn.LogSoftmax(1), False), (nn.Sigmoid(), False), (nn.Identity(), False)]
+)
+def test_answers_that_are_probabilities_are_a_warning(small, end, warns, teaches):
+    network = nn.Sequential(nn.Flatten(), nn.Linear(192, 3), end)
+    findings = list(preflight.check_network("teacher", network, small.data(), CPU, teaches=teaches))
+    assert ("warning" in levels(findings)) == warns
+    assert ("they are probabilities" in texts(findings, "warning")) == warns
 
 
 def test_the_check_leaves_student_teacher_and_randomness_as_they_were(small):

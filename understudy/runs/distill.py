@@ -11,7 +11,7 @@ from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from torch import nn
+from torch import Tensor, nn
 
 from understudy import bounds
 from understudy.answers import StoredAnswers
@@ -225,8 +225,8 @@ def distill(
     if answers is not None:
         answers.within(Path(out) if out is not None else None)  # or a UserError: answers need a folder that stays
     given = teacher if isinstance(teacher, (list, tuple)) else [teacher]
-    if isinstance(student, nn.Module) and any(one is student for one in given):
-        raise UserError("the student is the teacher itself, one object: train a copy of it, copy.deepcopy(teacher)")
+    for one in given:
+        _require_apart(student, one)
     objects = Objects(whole=cache is not None)
     recipe = call.recipe(
         teacher,
@@ -295,6 +295,39 @@ def _checked_in(group: Group, run: "GivenRun", method: Method, *, check: bool) -
     if result is None:
         raise UserError("the first process, which says why, has not finished the run")
     return result
+
+
+def _require_apart(student: object, teacher: object) -> None:
+    """A ``UserError`` if training the student would change the teacher: they are one object, or share memory."""
+    if not isinstance(student, nn.Module) or not isinstance(teacher, nn.Module):
+        return
+    if student is teacher:
+        raise UserError("the student is the teacher itself, one object: train a copy of it, copy.deepcopy(teacher)")
+    held = {place for _, tensor in _named_tensors(teacher) for place in _memory(tensor)}
+    shared = [
+        name
+        for name, tensor in _named_tensors(student)
+        if (tensor.requires_grad or not isinstance(tensor, nn.Parameter)) and held.intersection(_memory(tensor))
+    ]
+    if shared:
+        more = f" and {len(shared) - 3} more" if len(shared) > 3 else ""
+        raise UserError(
+            f"the student shares {', '.join(shared[:3])}{more} with the teacher, so its training would change the "
+            "teacher: give the student copies, copy.deepcopy(module) or tensor.clone()"
+        )
+
+
+def _named_tensors(network: nn.Module) -> list[tuple[str, Tensor]]:
+    """The parameters, and the buffers that a training may move: those of floating point."""
+    buffers = [(name, buffer) for name, buffer in network.named_buffers() if buffer.is_floating_point()]
+    return [*network.named_parameters(), *buffers]
+
+
+def _memory(tensor: Tensor) -> list[int]:
+    """Where the tensor's values lie, which views and slices of it share; nothing of one without values yet."""
+    if nn.parameter.is_lazy(tensor) or tensor.is_meta or not tensor.numel():
+        return []
+    return [tensor.untyped_storage().data_ptr()]
 
 
 def _refuse_import_in_worker() -> None:

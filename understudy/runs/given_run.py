@@ -178,5 +178,6 @@ def _lines(findings: Sequence[Finding], recipe: Recipe) -> Iterator[str]:
         detail = "," in stage
         worth = detail and finding.level == "warning"
         worth |= detail and recipe.answers is not None and finding.subject.endswith(preflight.ABOUT_STORED)
-        if worth or finding.subject == preflight.ABOUT_IMAGES or subject.endswith(preflight.ABOUT_INPUTS):
+        of_network = subject.endswith((preflight.ABOUT_INPUTS, preflight.ABOUT_ANSWERS))
+        if worth or of_network or finding.subject == preflight.ABOUT_IMAGES:
             yield f"{subject}: {finding.text}"

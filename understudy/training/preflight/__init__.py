@@ -5,6 +5,7 @@ It finds mistakes that raise no error: a teacher without its weights, a loss wit
 
 from understudy.training.preflight.data import check_data
 from understudy.training.preflight.findings import (
+    ABOUT_ANSWERS,
     ABOUT_IMAGES,
     ABOUT_INPUTS,
     ABOUT_STORED,
@@ -17,6 +18,7 @@ from understudy.training.preflight.stage import check_budget, check_schedule, ch
 from understudy.training.preflight.teacher import check_teacher
 
 __all__ = [
+    "ABOUT_ANSWERS",
     "ABOUT_IMAGES",
     "ABOUT_INPUTS",
     "ABOUT_STORED",

@@ -41,6 +41,7 @@ from understudy.training.stage_state import facts_of
 from understudy.training.state import copy_of
 
 DEAD = 1e-4  # of the largest gradient of a term, below which a term's gradient on the student is lost
+ROUNDED = 1e-9  # below this a gradient between a batch of one sample and itself is rounding
 WORTH = 1.2  # times the speed of a training, from which on stored answers are proposed
 
 
@@ -313,11 +314,14 @@ def _check_term(
         reason = _masking(objective, inputs) or _rounding(objective, inputs, batch, parameters, settings)
         text = f"its gradient is not finite on the first batch{reason}"
         return 0.0, Finding("error", subject, text)
+    alone = len(batch) == 1 and objective.terms.reads.batch
+    if alone and norm < ROUNDED and value == 0:
+        norm = 0.0
     if norm == 0 and factor != 0:
         if value != 0 or not outcome.loss.requires_grad:
             text = "no gradient of it reaches the student: it would train nothing"
             return 0.0, Finding("error", subject, text)
-        if len(batch) == 1 and objective.terms.reads.batch:
+        if alone:
             text = "it compares the samples of a batch, and batches of one sample teach it nothing: set a larger batch"
             return 0.0, Finding("error", subject, text)
         return 0.0, Finding("warning", subject, "its value and its gradient are 0 on the first batch")
