@@ -496,3 +496,12 @@ def test_average_precision_goes_by_the_order_of_large_logits():
     meter.update({"logits": both}, twice)
     assert meter.compute()["average_precision"] == 1.0
     assert task.details([{"logits": both}], twice, [])["options"] == [1.0, 1.0]
+
+
+def test_mirrored_landmarks_without_pairs_are_warned_of():
+    points = torch.rand(48, 3, 2, generator=torch.Generator().manual_seed(0)) * 8
+    for mirror, warned in (((), 1), (((0, 1),), 0)):
+        data = from_tensors((IMAGES, points), task={"name": "landmarks", "mirror": mirror})
+        config = TrainConfig(epochs=1, batch=8, augmentation=Augmentation(flip=True))
+        findings = preflight.check_stage(Stage("only", Labels(), config), Net(6), [], data, PLAIN)
+        assert sum("task.mirror names no pairs" in finding.text for finding in findings) == warned

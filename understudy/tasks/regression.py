@@ -281,6 +281,11 @@ class Landmarks(Regression):
             x, y = x + moves.right[:, None], y + moves.down[:, None]
         return torch.stack((x, y), 2)
 
+    def unmirrored(self) -> str | None:
+        if self.mirror or self.outputs <= 2:
+            return None
+        return "task.mirror names no pairs of points to exchange, so that a left eye is called a left eye on the right"
+
     def mixed(self, targets: Nested, partners: Nested, share: Tensor) -> Nested:
         raise UserError("the points of two images cannot be mixed: leave mixup out")
 

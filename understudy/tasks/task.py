@@ -297,6 +297,10 @@ class Task(ABC):
         """Targets that follow an augmentation, if ``moves_targets``."""
         return targets
 
+    def unmirrored(self) -> str | None:
+        """Why targets are wrong in a mirrored image, a warning of the pre-flight check; None: they are right."""
+        return None
+
     def turned(self, inputs: Nested, targets: Nested, turns: Turns) -> tuple[Nested, Nested]:
         """Points in space and their targets, moved together."""
         raise UserError(f"turn moves points in space, and the inputs of task {self.name!r} are none: leave it out")

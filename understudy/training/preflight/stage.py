@@ -120,6 +120,8 @@ def _dry_run(
         raise UserError(f"the data hold NaN or infinity (samples {broken}): mend the data")
     if stage.config.group_by_length is not None:
         refuse_readers_of_padding([student, *teachers], data, settings)
+    if stage.config.augmentation.flip and (reason := data.task.unmirrored()):
+        yield Finding("warning", subject, f"flip mirrors images: {reason}")
     momenta_of(stage)  # a momentum that cannot be is said before anything trains
     facts, example = facts_of(data), nested.chosen(inputs, slice(2))
     objective = Objective(
