@@ -311,6 +311,18 @@ def test_a_test_part_whose_labels_are_not_published_is_told_before_a_training(na
     assert "has the label -1, as samples without a label have" in problem
 
 
+def test_names_of_classes_in_parquet_are_those_that_the_library_datasets_wrote(tmp_path):
+    datasets = pytest.importorskip("datasets")
+    for part, table in datasets.load_from_disk(str(on_disk(tmp_path))).items():
+        table.to_parquet(tmp_path / f"{part}.parquet")
+    data = load("parquet", tmp_path, workers=0, validation=0)
+    assert data.classes == CLASSES
+    assert data.train.targets.tolist() == [number % 3 for number in PARTS["train"]]
+    assert load("parquet", tmp_path, workers=0, classes=("a", "b", "c")).classes == ("a", "b", "c")
+    with pytest.raises(UserError, match="classes gives another order than the numbers in the column 'label' have"):
+        load("parquet", tmp_path, workers=0, classes=CLASSES[::-1])
+
+
 def test_labels_of_shards_are_found_in_capitals(tmp_path):
     data = load("webdataset", shards(tmp_path, label="CLS"), workers=0, validation=0)
     assert data.train.targets.tolist() == [number % 3 for number in PARTS["train"]]

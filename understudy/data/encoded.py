@@ -73,6 +73,15 @@ def parts_of(root: Path, suffix: str, called: str) -> dict[str, list[Path]]:
     return parts
 
 
+def check_order(names: Sequence[str], classes: Sequence[str] | None, label: str) -> None:
+    """A ``UserError`` for ``classes`` in another order than the names that belong to a column's numbers."""
+    if classes and list(classes) != list(names) and sorted(classes) == sorted(names):
+        order = ", ".join((*names[:5], "...")[: len(names)])
+        raise UserError(
+            f"classes gives another order than the numbers in the column {label!r} have ({order}): leave classes out"
+        )
+
+
 def contents(
     train: EncodedImages,
     open_test: Callable[[], EncodedImages] | None,

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from understudy.data.dataset import Access, Contents, DataSet
-from understudy.data.encoded import EncodedImages, contents
+from understudy.data.encoded import EncodedImages, check_order, contents
 from understudy.data.pictures import ImageSettings
 from understudy.errors import UserError, did_you_mean
 
@@ -87,11 +87,7 @@ def read(settings: HubSettings, access: Access) -> Contents:
     if image is None:
         raise UserError(f"none of the columns is an image ({', '.join(features)}): name it, as in image = 'picture'")
     names = getattr(features[label], "names", None) if label is not None else None
-    if names and settings.classes and list(settings.classes) != names and sorted(settings.classes) == sorted(names):
-        order = ", ".join((*names[:5], "...")[: len(names)])
-        raise UserError(
-            f"classes gives another order than the numbers in the column {label!r} have ({order}): leave classes out"
-        )
+    check_order(names or (), settings.classes, label or "")
     make = partial(_images, splits, image=image, label=label)
     chosen = next((split for split in VALIDATION if split in splits and split != settings.test), None)
     test = settings.test if settings.test in splits else chosen

@@ -1,6 +1,7 @@
 """Parquet files of encoded images, as the Hugging Face Hub has them: ROOT/train*.parquet and ROOT/test*.parquet."""
 
 import bisect
+import json
 from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate
@@ -8,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from understudy.data.dataset import Access, Contents, DataSet
-from understudy.data.encoded import EncodedImages, Label, contents, parts_of
+from understudy.data.encoded import EncodedImages, Label, check_order, contents, parts_of
 from understudy.data.pictures import ImageSettings
 from understudy.errors import UserError, did_you_mean
 
@@ -93,8 +94,23 @@ def read(settings: ParquetSettings, access: Access) -> Contents:
         settings,
         access,
         validation=make(parts["val"]) if {"test", "val"} <= parts.keys() else None,
+        names=_names(parts["train"][0], settings) if labels else None,
         facts={"folder": str(root)},
     )
+
+
+def _names(path: Path, settings: ParquetSettings) -> list[str] | None:
+    """The names of the classes, where the library ``datasets`` wrote the file: it keeps them beside the columns."""
+    written = (_open(path).schema_arrow.metadata or {}).get(b"huggingface")
+    label = settings.label or LABEL
+    try:
+        names = json.loads(written)["info"]["features"][label]["names"] if written else None
+    except (ValueError, KeyError, TypeError):
+        return None
+    if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
+        return None
+    check_order(names, settings.classes, label)
+    return names
 
 
 def _column(file: "pq.ParquetFile", path: Path, name: str, group: int | None = None) -> list[Any]:
