@@ -277,6 +277,7 @@ def test_a_test_part_without_labels_is_refused(tmp_path):
     root, _ = arrays(tmp_path, x_train=X, y_train=Y, x_test=X)
     with pytest.raises(UserError, match=r"the test part has no labels \(y_test\)"):
         load("numpy", root).test  # noqa: B018
+    assert "the test part has no labels (y_test)" in load("numpy", root).problems()[0]
     assert len(load("numpy", root, task="unlabelled").test) == 20
     saved = on_disk(tmp_path)
     datasets = pytest.importorskip("datasets")

@@ -255,3 +255,10 @@ def test_large_streams_that_do_not_fit(items, words, monkeypatch):
     monkeypatch.setattr(numbered, "MODEST", 10)
     with pytest.raises(UserError, match=words):
         from_datasets(Stream(items, len(items)))
+
+
+def test_a_test_part_of_other_classes_is_told_before_a_training():
+    x, y = torch.rand(20, 4), torch.arange(20) % 2
+    given = from_tensors((x, y), test=(x, y + 1))
+    assert "test part" in given.problems()[0]
+    assert not from_tensors((x, y), test=(x, y)).problems()

@@ -294,11 +294,17 @@ def checked(source: Source, task: Task, what: str) -> None:
         raise UserError(f"{what}: there are no samples")
     if len(source) != (targets := nested.count(source.targets)):
         raise UserError(f"{what}: {len(source)} samples and {targets} labels; there must be one for each")
+    source.targets = check_targets(source.targets, task, what)
+
+
+def check_targets(targets: Nested, task: Task, what: str) -> Nested:
+    """The targets in the types used in training; a ``UserError`` if they are not valid."""
     try:
-        source.targets = task.converted(source.targets)
-        task.check(source.targets)
+        found = task.converted(targets)
+        task.check(found)
     except UserError as error:
         raise UserError(f"{what}: {error}") from None
+    return found
 
 
 def sample_shape(source: Source) -> Shape:

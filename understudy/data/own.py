@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from understudy import nested, tasks
-from understudy.data.dataset import MODEST, Contents, assembled, kept, memory_for_samples
+from understudy.data.dataset import MODEST, Contents, assembled, check_targets, kept, memory_for_samples, problems_of
 from understudy.data.numbered import Numbered, Stream, stream_of
 from understudy.data.parts import Data
 from understudy.data.sources import (
@@ -73,7 +73,11 @@ def from_tensors(
     """
     source = _in_memory(train, "train")
     opened = None if test is None else _in_memory(test, "test")  # it is in memory already; used only at the end
-    return _assembled(source, None if opened is None else lambda: opened, task, classes, name, validation, seed)
+    open_test = None if opened is None else lambda: opened
+    data = _assembled(source, open_test, task, classes, name, validation, seed)
+    if opened is None:
+        return data
+    return replace(data, look=problems_of(lambda: check_targets(opened.targets, data.task, f"{name}, test part")))
 
 
 def from_datasets(

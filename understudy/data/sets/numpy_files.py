@@ -18,7 +18,9 @@ from understudy.data.dataset import (
     Contents,
     DataSet,
     Named,
+    check_targets,
     memory_for_samples,
+    problems_of,
     task_of,
     warn_of_unread,
 )
@@ -68,15 +70,32 @@ def read(settings: Named, access: Access) -> Contents:
         assert isinstance(train.targets, Tensor)
         task = task_of(train.targets, settings.classes)
     make = partial(_source, root, access=access, labelled=labelled)
+
+    def look() -> None:
+        _, y = _pair(root, there[-1], labelled=labelled)
+        if labelled and y is not None:
+            check_targets(as_targets(_as_labels(y)), task, f"{root}: the {there[-1]} part")
+
     return Contents(
         train,
         partial(make, there[-1]) if there else None,
         task=task,
         validation=make("validation") if there == ["validation", "test"] else None,
+        problems=problems_of(look) if there else None,
     )
 
 
 def _source(root: Path, part: str, access: Access, *, labelled: bool) -> Source:
+    x, y = _pair(root, part, labelled=labelled)
+    targets = torch.zeros(len(x), dtype=torch.int64) if y is None else _as_labels(y)
+    streamed = Streamed(Rows(x, targets), as_targets(targets), workers=access.workers)
+    if x.nbytes > memory_for_samples(access.memory):
+        return streamed
+    return InMemory(_as_samples(x), targets, read_from=streamed if x.nbytes > MODEST else None)
+
+
+def _pair(root: Path, part: str, *, labelled: bool) -> tuple[np.ndarray, np.ndarray | None]:
+    """The samples and labels of a part, of which there is one for each and which are numbers."""
     x, y = _arrays(root, part)
     assert x is not None
     if labelled and y is None:
@@ -88,11 +107,7 @@ def _source(root: Path, part: str, access: Access, *, labelled: bool) -> Source:
     for what, array, kinds in (("samples", x, "uif"), ("labels", y, "uifb")):
         if array is not None and (array.dtype.kind not in kinds or array.dtype.itemsize > 8):
             raise UserError(f"{root}: the {what} of the {part} part are of type {array.dtype}, and numbers are needed")
-    targets = torch.zeros(len(x), dtype=torch.int64) if y is None else _as_labels(y)
-    streamed = Streamed(Rows(x, targets), as_targets(targets), workers=access.workers)
-    if x.nbytes > memory_for_samples(access.memory):
-        return streamed
-    return InMemory(_as_samples(x), targets, read_from=streamed if x.nbytes > MODEST else None)
+    return x, y
 
 
 def _arrays(root: Path, part: str) -> tuple[np.ndarray | None, np.ndarray | None]:
