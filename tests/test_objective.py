@@ -259,9 +259,11 @@ def test_targets_can_be_left_out_where_no_term_reads_them(networks, batch) -> No
         (torch.rand(12, 2).softmax(1), r"of shape \(12, 3\)"),
         (torch.rand(12, 3), "no distributions over the classes"),
         (torch.eye(3)[torch.zeros(12).long()] - 1, "no distributions over the classes"),
+        (torch.eye(3)[torch.zeros(12).long()].long(), r"whole numbers of shape \(12, 3\).*one-hot: labels.argmax"),
+        (torch.zeros(12, 1).long(), r"whole numbers of shape \(12, 1\)"),
     ],
 )
-def test_float_targets_of_a_cross_entropy_are_refused(targets: Tensor, words: str, networks, batch) -> None:
+def test_targets_of_a_cross_entropy_in_another_form_are_refused(targets: Tensor, words: str, networks, batch) -> None:
     with pytest.raises(UserError, match=words):
         Objective(CE(), student=networks[1])(batch[0], targets)
     Objective(CE(), student=networks[1])(batch[0], torch.rand(12, 3).softmax(1))

@@ -249,6 +249,12 @@ def test_weights_that_both_hold_and_nobody_trains_may_be_shared():
     assert torch.equal(teacher[0].weight, before)
 
 
+@pytest.mark.parametrize(("given", "needed"), [(nn.Linear, "in_features, out_features"), (lambda x: x, "x")])
+def test_a_function_that_makes_a_network_needs_no_arguments(given, needed):
+    with pytest.raises(UserError, match=f"student: .* this one needs {needed}: give a module"):
+        distill(networks()[0], given, (X, Y), epochs=1)
+
+
 @pytest.mark.parametrize("samples", [24, 2])
 def test_a_batch_of_one_is_too_little_for_a_batch_norm(samples):
     teacher, student = networks()

@@ -155,11 +155,24 @@ def test_shapes_that_differ_in_a_streamed_set(monkeypatch, cpu):
 def test_as_data_takes_every_form():
     data = from_tensors((X, Y))
     assert as_data(data) is data
-    forms = [(X, Y), [X.numpy(), Y.numpy()], TensorDataset(X, Y), ((X, Y), (X, Y)), (Listed(), Pictures()), "demo"]
+    forms = [
+        (X, Y),
+        (X, Y.tolist()),
+        [X.numpy(), Y.numpy()],
+        TensorDataset(X, Y),
+        ((X, Y), (X, Y)),
+        (Listed(), Pictures()),
+        "demo",
+    ]
     made = [as_data(form) for form in forms]
     assert all(isinstance(one, Data) for one in made)
-    assert [one.test is not None for one in made] == [False, False, False, True, True, True]
-    assert np.allclose([len(one.train) for one in made[:5]], 18)
+    assert [one.test is not None for one in made] == [False, False, False, False, True, True, True]
+    assert np.allclose([len(one.train) for one in made[:6]], 18)
+
+
+def test_a_list_of_words_is_told_as_labels():
+    with pytest.raises(UserError, match=r"train: give a pair \(x, y\) of tensors or arrays"):
+        as_data((X, ["cat"] * 20))
 
 
 class Counted(IterableDataset):

@@ -145,7 +145,8 @@ def test_what_other_code_trained_is_taken_as_it_is_but_not_shared_nor_is_what_le
     monkeypatch.setattr("understudy.plans.key.NUMERICS", 99)
     noting, empty = Noting(), TrainingCache(tmp_path / "empty")
     run = make_run(text=one, cache=empty, callback=noting)
-    run.execute()
+    result = run.execute()
+    assert result.notes[-1] == "trained with other code, data or settings than when this was measured: teacher-0"
     assert noting.notes == [
         "teacher-0 was trained with other code, data or settings than today's: taken as it is",
         *(f"{tmp_path}/run/trainings/{name} is damaged (result.json is missing): trained again" for name in spies[3:]),

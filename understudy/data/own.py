@@ -223,7 +223,14 @@ def from_object(
 
 
 def _is_tensors(thing: object) -> TypeGuard[Pair]:
-    return isinstance(thing, (tuple, list)) and len(thing) == 2 and all(map(_holds_tensors, thing))
+    if not isinstance(thing, (tuple, list)) or len(thing) != 2 or not _holds_tensors(thing[0]):
+        return False
+    return _holds_tensors(thing[1]) or _is_plain_list(thing[1])
+
+
+def _is_plain_list(thing: object) -> bool:
+    """A list of labels as Python's own numbers; or of words, which are refused as labels and not as a dataset."""
+    return isinstance(thing, list) and bool(thing) and all(isinstance(item, (int, float, str)) for item in thing)
 
 
 def _is_inputs(thing: object) -> bool:

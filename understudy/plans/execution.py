@@ -74,6 +74,7 @@ class Execution:
         self.threads, self.trusted, self.every = threads, tuple(trusted), every
         self.plan = Plan()
         self.done: dict[str, TrainingRecord] = {}
+        self.of_before: list[str] = []  # trainings in the folder of other code, data or settings than today's
         self.given_up: set[str] = set()  # trainings that failed, or are not needed any more
         self._keys: dict[str, str] = {}
         self._twins: dict[str, str] = {}  # the first training that is done with each key
@@ -193,6 +194,8 @@ class Execution:
         self._whole.pop(name, None)
         self._twins.setdefault(self.key(name), name)
         self._queue.completed(name)
+        if done.record.key not in ("", self.key(name)):
+            self.of_before.append(name)
         if done.record.key != self.key(name):  # the keys of its students are others than predicted
             self._keys = {known: key for known, key in self._keys.items() if known in self.done}
         checkpoints.clear(self.folder.checkpoints(name))

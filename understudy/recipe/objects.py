@@ -5,6 +5,7 @@ holds what that name means, in this process and in workers.
 """
 
 import copy
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -69,6 +70,11 @@ class GivenNetwork:
             raise UserError(
                 f"{called}: give a module, the name of a network, or a function that makes one, not a "
                 f"{type(given).__name__}"
+            )
+        if needed := _needed(given):
+            raise UserError(
+                f"{called}: a function that makes a network is called without arguments, and this one needs "
+                f"{', '.join(needed)}: give a module, or a function such as lambda: MyNetwork(...)"
             )
         return cls(called, make=given)
 
@@ -243,3 +249,13 @@ def _qualified(thing: object) -> str:
     """Module and name of a class or a function; a script is called ``__mp_main__`` in a worker."""
     module = (getattr(thing, "__module__", None) or "builtins").replace("__mp_main__", "__main__")
     return f"{module}:{getattr(thing, '__qualname__', type(thing).__name__)}"
+
+
+def _needed(make: Callable[[], nn.Module]) -> list[str]:
+    """The arguments without which a function cannot be called."""
+    try:
+        parameters = inspect.signature(make).parameters.values()
+    except (TypeError, ValueError):  # some callables tell none
+        return []
+    several = inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD
+    return [each.name for each in parameters if each.default is inspect.Parameter.empty and each.kind not in several]

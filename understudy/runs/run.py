@@ -381,9 +381,11 @@ class Run(RunNetworks):
         """Make the result. The test part is read here, once."""
         result = summarize(self)
         self.folder.keep(result.kept)
-        return result.model_copy(
-            update={"notes": [*result.notes, *self.beginnings(), *self.notes], "digests": self._digests()}
-        )
+        notes = [*result.notes, *self.beginnings(), *self.notes]
+        if of_before := self.execution.of_before:
+            names = ", ".join(of_before)
+            notes.append(f"trained with other code, data or settings than when this was measured: {names}")
+        return result.model_copy(update={"notes": notes, "digests": self._digests()})
 
     def outdated(self, result: Result) -> bool:
         """Whether an existing result is out of date."""

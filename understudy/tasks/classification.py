@@ -40,6 +40,11 @@ def cross_entropy(logits: Tensor, labels: Tensor, *, label_smoothing: float = 0.
             f"{tuple(labels.shape)}: give class numbers (labels.long()), or a distribution over the classes of shape "
             f"{tuple(logits.shape)}; for numbers, task=understudy.tasks.Regression()"
         )
+    if not labels.is_floating_point() and labels.ndim >= logits.ndim:
+        raise UserError(
+            f"a cross-entropy with whole numbers of shape {tuple(labels.shape)} as targets, and answers of "
+            f"{tuple(logits.shape)}: give class numbers, one for each sample (one-hot: labels.argmax(1))"
+        )
     target = wide(labels) if labels.is_floating_point() else labels
     return F.cross_entropy(wide(logits), target, reduction="none", label_smoothing=label_smoothing)
 
