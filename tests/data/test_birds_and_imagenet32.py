@@ -45,6 +45,7 @@ def test_birds(tmp_path):
     [
         (lambda folder: (folder / "images.txt").unlink(), "holds no CUB-200-2011"),
         (lambda folder: (folder / "classes.txt").write_text("albatross\n"), "each line must be a number and a text"),
+        (lambda folder: (folder / "images.txt").write_text("1 a.jpg\n1 b.jpg\n"), "1 lines have the number of another"),
         (lambda folder: (folder / "train_test_split.txt").write_text("1 1\n"), "has no line for image"),
         (lambda folder: (folder / "images.txt").write_text("1 a.jpg\n"), "images.txt has no line for image"),
         (

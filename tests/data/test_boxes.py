@@ -67,6 +67,11 @@ def test_what_is_wrong_with_cocos_files_is_told(coco):
     Image.new("RGB", (20, 40)).save(first)
     with pytest.raises(UserError, match="is not 40 x 20"):
         load("coco", coco)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (40, 20)).save(first, exif=exif)
+    with pytest.raises(UserError, match="is 40 x 20 as it is stored, and its annotation is of this, but EXIF turns it"):
+        load("coco", coco)
     first.unlink()
     with pytest.raises(UserError, match="000000000001"):
         load("coco", coco)

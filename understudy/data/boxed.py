@@ -7,7 +7,7 @@ from pathlib import Path
 from torch import Tensor
 
 from understudy.data.dataset import Access, image_source
-from understudy.data.images import LETTERBOX, fit_of, fitted
+from understudy.data.images import LETTERBOX, fit_of, fitted, opened
 from understudy.data.sources import Source
 from understudy.errors import UserError
 from understudy.tasks.boxes import padded
@@ -57,9 +57,21 @@ class Letterboxes:
         image = self.images[index]
         pixels, fit = fitted(image.path, (3, self.side, self.side), LETTERBOX)
         if fit != fit_of(image.size, (self.side, self.side), LETTERBOX)[1]:
-            width, height = image.size
-            raise UserError(f"{image.path} is not {width} x {height}, as its annotation says: get the data set again")
+            raise UserError(_other_size(image))
         return pixels, 0
+
+
+def _other_size(image: Boxed) -> str:
+    """What is wrong with an image whose size is not that of its annotation."""
+    with opened(image.path) as file:
+        stored = file.size
+    size = f"{image.size[0]} x {image.size[1]}"
+    if stored == image.size:
+        return (
+            f"{image.path} is {size} as it is stored, and its annotation is of this, but EXIF turns it: remove the tag "
+            "of its orientation"
+        )
+    return f"{image.path} is not {size}, as its annotation says: get the data set again"
 
 
 def source_of(images: Sequence[Boxed], side: int, access: Access) -> Source:

@@ -76,7 +76,10 @@ def _numbered(path: Path) -> dict[str, str]:
     pairs = [line.partition(" ") for line in lines if line.strip()]
     if not pairs or not all(number.isdecimal() and text.strip() for number, _, text in pairs):
         raise UserError(f"{path} is damaged: each line must be a number and a text")
-    return {number: text.strip() for number, _, text in pairs}
+    found = {number: text.strip() for number, _, text in pairs}
+    if len(found) < len(pairs):
+        raise UserError(f"{path} is damaged: {len(pairs) - len(found)} lines have the number of another one")
+    return found
 
 
 CUB = DataSet("cub200", "photographs of 200 kinds of birds, 5,994 + 5,794, of any size", read, CubSettings)
