@@ -275,3 +275,19 @@ def test_a_test_part_of_other_classes_is_told_before_a_training():
     given = from_tensors((x, y), test=(x, y + 1))
     assert "test part" in given.problems()[0]
     assert not from_tensors((x, y), test=(x, y)).problems()
+
+
+def test_masks_that_are_pictures_are_their_numbers():
+    class Streets:
+        def __len__(self) -> int:
+            return 6
+
+        def __getitem__(self, index: int) -> tuple[Image.Image, Image.Image]:
+            mask = Image.new("P", (8, 8), index % 2)
+            mask.putpalette([0, 0, 0, 128, 0, 0])
+            mask.putpixel((3, 1), 255)
+            return Image.new("RGB", (8, 8), (9, 9, 9)), mask
+
+    found = from_datasets(Streets(), task="segmentation", classes=["street", "person"], validation=0)
+    assert found.train.targets[:, 0, 0].tolist() == [0, 1, 0, 1, 0, 1]
+    assert (found.train.targets[:, 1, 3] == 255).all()

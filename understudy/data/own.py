@@ -274,7 +274,7 @@ def _as_nested(value: object) -> Nested:
         return tuple(map(_as_nested, value))
     if isinstance(value, list) and value and all(map(are_boxes, value)):
         return padded(value)
-    return torch.as_tensor(value)
+    return torch.as_tensor(np.array(value) if hasattr(value, "getbands") else value)  # a mask's numbers are classes
 
 
 def _map_style(dataset: object) -> MapDataset:
