@@ -269,6 +269,17 @@ def test_targets_of_a_cross_entropy_in_another_form_are_refused(targets: Tensor,
     Objective(CE(), student=networks[1])(batch[0], torch.rand(12, 3).softmax(1))
 
 
+def test_a_copy_of_an_objective_reads_the_taps_of_its_own_student(networks, batch) -> None:
+    teacher, student = networks
+    objective = Objective(CE() + Hint("0 -> 0"), student=student, teacher=teacher, example=batch[0][:2])
+    copied = copy.deepcopy(objective)
+    assert torch.equal(copied(*batch).loss, objective(*batch).loss)
+    before = objective(*batch).loss
+    torch.nn.init.zeros_(next(copied.student.parameters()))
+    assert not torch.equal(copied(*batch).loss, before)
+    assert torch.equal(objective(*batch).loss, before)
+
+
 def test_the_callers_own_forward_pass_of_the_student_is_used(networks, batch) -> None:
     teacher, student = networks
     objective = Objective(KD() + Hint("0 -> 0"), student=student, teacher=teacher, example=batch[0][:2])

@@ -6,6 +6,7 @@ A tap is a module's output (``"layer2.1"``) or its input (``"layer2.1:input"``),
 of ours stays on the user's network; a compiled network is compiled once more together with its taps.
 """
 
+import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -358,6 +359,11 @@ class TappedNetwork:
                 stack.enter_context(_register(module, self._side(tap), self._hooks[tap]))
             output, seen = self._run(*args, **kwargs)
         return self.answer(output, seen)
+
+    def __deepcopy__(self, memo: dict[int, object]) -> "TappedNetwork":
+        """The taps of a copy are those of the copied network, and its hooks record what that one computes."""
+        network = copy.deepcopy(self.network, memo)
+        return TappedNetwork(network, self.taps, cut=self.cut, called=self.called, task=self.task)
 
     def answer(self, output: object, seen: "_Seen") -> Answer:
         """The output and what the taps have recorded, as an answer."""
