@@ -23,7 +23,7 @@ ALLOWED = {
     },
     "training": {
         "training/evaluate.py": {"labels"},  # answers() is of classification alone
-        "training/preflight/networks.py": {"classes"},  # what answers may lack
+        "training/preflight/networks.py": {"class", "classes"},  # what answers may lack; class scores that are shares
         "training/preflight/stage.py": {"classes"},  # a teacher that masks some
         "training/preflight/teacher.py": {"classes", "labels"},  # a teacher that masks some; data without labels
         "training/stage_state.py": {"class", "classes", "labels"},  # facts of data whose targets are class numbers

@@ -88,7 +88,7 @@ def test_an_expansion_of_a_map_that_the_classifier_does_not_read_is_refused_in_o
 
 
 def test_a_student_of_norm_is_saved_with_its_layers(tmp_path):
-    samples = torch.randn(24, 1, 8, 8), torch.arange(24) % 3
+    samples = torch.rand(24, 1, 8, 8), torch.arange(24) % 3
     data = from_tensors(samples, validation=8, test=samples)
     teacher, student = networks()
     config = TrainConfig(epochs=2, batch=8)

@@ -46,9 +46,8 @@ def test_options_are_the_parts_of_the_first_figure(task, answer, targets, option
 
 
 def test_a_point_that_is_not_marked_counts_nowhere():
-    task = Landmarks.of(POINTS[:1], names=("left", "right"))
     values = torch.tensor([[0.0, 0.0, 4.0, 0.0], [0.0, 0.0, 9.0, 9.0]])
-    assert task.details([{"values": values}], POINTS, [])["options"] == [0.0, 0.0, 0.0, 0.0]
+    assert FACES.details([{"values": values}], POINTS, [])["options"] == [0.0, 0.0, 0.0, 0.0]
 
 
 def reasons(task, answer, targets, value):
