@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.ranks import cases
+from tests.ranks import sharded
 from tests.ranks.group import Group
 from tests.ranks.test_distill import distance, equal, log
 from understudy import auto, optimizers
@@ -22,10 +22,10 @@ PAIR = "layer2 -> layer2"
 FSDP = {"parallel": "fsdp"}
 
 
-@pytest.mark.parametrize("name", cases.SHARDED)
+@pytest.mark.parametrize("name", sharded.SHARDED)
 def test_a_sharded_student_is_that_of_whole_copies(both: Group, name: str):
-    whole, _ = both("sharded_student", name, {"teacher_shard": False})
-    first, second = both("sharded_student", name, FSDP)
+    whole, _ = both("sharded.sharded_student", name, {"teacher_shard": False})
+    first, second = both("sharded.sharded_student", name, FSDP)
     assert equal(first[0], second[0])
     assert not any(hasattr(value, "placements") for value in first[0].values())
     assert distance(first[0], whole[0]) < 1e-6
@@ -42,13 +42,13 @@ def test_a_stopped_run_goes_on_on_any_number_of_processes_and_whole(both: Group,
     assert equal(first, whole)
     assert equal(first, second)
     assert log(tmp_path / "same") == log(tmp_path / "whole")
-    gone_on, _ = both("gone_on", str(tmp_path / "ddp"), {})
+    gone_on, _ = both("sharded.gone_on", str(tmp_path / "ddp"), {})
     assert distance(gone_on, whole) < 1e-5
-    alone = cases.gone_on(0, str(tmp_path / "one"), FSDP)
+    alone = sharded.gone_on(0, str(tmp_path / "one"), FSDP)
     assert isinstance(alone, dict)
     assert distance(alone, whole) < 1e-4
     both("distilled_with", str(tmp_path / "back"), 3, {})  # a whole file, which the parts then follow
-    back, _ = both("gone_on", str(tmp_path / "back"), FSDP)
+    back, _ = both("sharded.gone_on", str(tmp_path / "back"), FSDP)
     assert distance(back, whole) < 1e-5
     for name in ("ddp", "one", "back"):  # beyond the epoch whose weights are kept
         losses = [line["loss"] for line in log(tmp_path / name)]
@@ -57,13 +57,13 @@ def test_a_stopped_run_goes_on_on_any_number_of_processes_and_whole(both: Group,
 
 def test_each_process_writes_its_part_beside_the_training_and_all_of_them_tell_an_error(both: Group, tmp_path: Path):
     name = "kd, AdamW, an average of the weights"
-    whole, _ = both("sharded_student", name, FSDP)
-    (first, threads), (second, others) = both("in_parts", name, str(tmp_path / "whole"), "")
+    whole, _ = both("sharded.sharded_student", name, FSDP)
+    (first, threads), (second, others) = both("sharded.in_parts", name, str(tmp_path / "whole"), "")
     assert equal(first, whole[0])
     assert equal(first, second)
     assert others == {"checkpoint"}  # the first one completes them, which takes no time
     assert threads == {"checkpoint", "MainThread"}
-    (first, _), (_, threads) = both("in_parts", name, str(tmp_path / "little"), "", (0, 1))
+    (first, _), (_, threads) = both("sharded.in_parts", name, str(tmp_path / "little"), "", (0, 1))
     assert threads == {"MainThread"}  # there is no room for a copy, and the other process does not make one either
     assert equal(first, whole[0])
     said = {
@@ -72,12 +72,12 @@ def test_each_process_writes_its_part_beside_the_training_and_all_of_them_tell_a
     }
     for fails, texts in said.items():
         folder = tmp_path / fails
-        assert both("in_parts", name, str(folder), fails) == texts
+        assert both("sharded.in_parts", name, str(folder), fails) == texts
         newest = checkpoints.newest(folder)
         assert newest is not None
         assert newest.path.stem == f"{300:012d}"  # the fifth was that after the fourth step
         assert newest.warnings == []
-        (first, _), (second, _) = both("in_parts", name, str(folder), "")
+        (first, _), (second, _) = both("sharded.in_parts", name, str(folder), "")
         assert equal(first, whole[0])
         assert equal(first, second)
 
