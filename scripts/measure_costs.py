@@ -49,6 +49,7 @@ def main() -> None:
     if given.threads:
         torch.set_num_threads(given.threads)
     known = json.loads(FILE.read_text())["methods"] if FILE.exists() else {}
+    known = {name: cost for name, cost in known.items() if name not in given.methods}  # none of a former machine
     known |= _measured(given.methods, given.rounds)
     content = {
         "pair": PAIR,

@@ -179,17 +179,17 @@ def locked(path: Path, *, wait: bool) -> Iterator[None]:
 
 @contextlib.contextmanager
 def locked_folder(folder: Path) -> Iterator[None]:
-    """Wait for the lock of a folder and hold it, where the system has such locks; nothing is written into it."""
-    try:
-        handle = os.open(folder, os.O_RDONLY)
-    except PermissionError:  # on Windows, a folder is not opened
+    """Wait for the lock of a folder and hold it; nothing is written into the folder.
+
+    Nothing is held where there are no such locks: Windows opens no folder, and NFS locks nothing that is opened for
+    reading alone.
+    """
+    with contextlib.ExitStack() as held:
+        with contextlib.suppress(OSError, ImportError):
+            handle = os.open(folder, os.O_RDONLY)
+            held.callback(os.close, handle)
+            lock(handle, wait=True)
         yield
-        return
-    try:
-        lock(handle, wait=True)
-        yield
-    finally:
-        os.close(handle)
 
 
 def remove_leftovers(folder: Path, *, below: bool = True) -> None:

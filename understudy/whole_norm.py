@@ -11,7 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from understudy.precision import wide
 from understudy.ranks import Ranks, ranks, summed
 
-FUSED = ("cpu",)  # devices on which PyTorch's kernels take part, as tests on such a device have shown
+FUSED = ("cpu",)  # devices on which the kernels of PyTorch's batch norm are used, and on which tests have run
 
 
 class OverRanks(_BatchNorm):

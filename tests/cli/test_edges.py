@@ -249,6 +249,18 @@ def test_weights_that_both_hold_and_nobody_trains_may_be_shared():
     assert torch.equal(teacher[0].weight, before)
 
 
+def test_weights_beside_each_other_in_one_piece_of_memory_are_not_shared():
+    teacher, student = networks()
+    tensors = [*teacher.parameters(), *student.parameters()]
+    piece = torch.cat([tensor.detach().flatten() for tensor in tensors])  # as of one file, with assign=True
+    for tensor, part in zip(tensors, piece.split([tensor.numel() for tensor in tensors]), strict=True):
+        tensor.data = part.view_as(tensor)
+    before = teacher[0].weight.clone()
+    given = data.from_tensors((X, Y), (X, Y))
+    distill(teacher, student, given, config=TrainConfig(epochs=1, batch=8), accept_weak=True, check=False)
+    assert torch.equal(teacher[0].weight, before)
+
+
 @pytest.mark.parametrize(("given", "needed"), [(nn.Linear, "in_features, out_features"), (lambda x: x, "x")])
 def test_a_function_that_makes_a_network_needs_no_arguments(given, needed):
     with pytest.raises(UserError, match=f"student: .* this one needs {needed}: give a module"):

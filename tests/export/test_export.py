@@ -1,5 +1,6 @@
 """Exports are proved on real data, and what is not good enough leaves nothing behind."""
 
+import errno
 import json
 import shutil
 import sys
@@ -14,6 +15,7 @@ from PIL import Image
 import understudy
 from tests.conftest import RECIPE_ALONE
 from understudy import export
+from understudy import files as files_module
 from understudy.cli.export import _data as data_named
 from understudy.data import from_tensors
 from understudy.data.images import SHORT_SIDE, TORCHVISION
@@ -341,3 +343,12 @@ def test_exports_into_one_folder_at_once_keep_the_proofs_of_all(tmp_path):
         assert set(pool.map(partial(add_proof, tmp_path, record={"student": "a"}), names)) == {None}
     assert set(read_proofs(tmp_path)) == set(names)
     assert {path.name for path in tmp_path.iterdir()} == {"proof.json"}
+
+
+def test_a_proof_is_kept_where_folders_have_no_locks(tmp_path, monkeypatch):
+    def no_lock(handle, *, wait):
+        raise OSError(errno.EBADF, "Bad file descriptor")  # as on NFS
+
+    monkeypatch.setattr(files_module, "lock", no_lock)
+    assert add_proof(tmp_path, "a.onnx", {"student": "a"}) is None
+    assert set(read_proofs(tmp_path)) == {"a.onnx"}

@@ -303,12 +303,16 @@ def _require_apart(student: object, teacher: object) -> None:
         return
     if student is teacher:
         raise UserError("the student is the teacher itself, one object: train a copy of it, copy.deepcopy(teacher)")
-    held = {place for _, tensor in _named_tensors(teacher) for place in _memory(tensor)}
-    shared = [
-        name
-        for name, tensor in _named_tensors(student)
-        if (tensor.requires_grad or not isinstance(tensor, nn.Parameter)) and held.intersection(_memory(tensor))
-    ]
+    held: dict[int, list[range]] = {}
+    for _, tensor in _named_tensors(teacher):
+        storage, place = _memory(tensor)
+        held.setdefault(storage, []).append(place)
+    shared = []
+    for name, tensor in _named_tensors(student):
+        storage, place = _memory(tensor)
+        trained = tensor.requires_grad or not isinstance(tensor, nn.Parameter)
+        if trained and any(place.start < other.stop and other.start < place.stop for other in held.get(storage, ())):
+            shared.append(name)
     if shared:
         more = f" and {len(shared) - 3} more" if len(shared) > 3 else ""
         raise UserError(
@@ -323,11 +327,14 @@ def _named_tensors(network: nn.Module) -> list[tuple[str, Tensor]]:
     return [*network.named_parameters(), *buffers]
 
 
-def _memory(tensor: Tensor) -> list[int]:
-    """Where the tensor's values lie, which views and slices of it share; nothing of one without values yet."""
-    if nn.parameter.is_lazy(tensor) or tensor.is_meta or not tensor.numel():
-        return []
-    return [tensor.untyped_storage().data_ptr()]
+def _memory(tensor: Tensor) -> tuple[int, range]:
+    """The memory that holds the tensor's values, and which of its bytes; none of a tensor that has none of its own."""
+    plain = type(tensor) in (Tensor, nn.Parameter)  # neither a lazy one, nor one that stands for several
+    if not plain or tensor.is_meta or not tensor.numel():
+        return 0, range(0)
+    last = sum((count - 1) * stride for count, stride in zip(tensor.shape, tensor.stride(), strict=True))
+    start = tensor.data_ptr()
+    return tensor.untyped_storage().data_ptr(), range(start, start + (last + 1) * tensor.element_size())
 
 
 def _refuse_import_in_worker() -> None:

@@ -220,7 +220,7 @@ def _between(logits: Tensor) -> Tensor:
 
     The sigmoid is 1 for every logit above 17 in float32, and average precision would take these for equal.
     """
-    limited = exact(logits).clamp(-1e30, 1e30)
+    limited = logits.to(exact_dtype(logits.device)).clamp(-1e30, 1e30)
     return (1 + limited / (1 + limited.abs())) / 2
 
 
