@@ -164,26 +164,46 @@ def of_trials(trials: Sequence[int], folder: Path) -> Iterator[Row]:
 
 
 def of_processes(processes: Sequence[int], folder: Path) -> Iterator[Row]:
-    """Seconds of the last epoch by the log, in turn; each number of processes trains through torchrun."""
+    """Seconds of the last epoch by the log, in turn; each number of processes trains through torchrun.
+
+    As many trainings side by side, each of one process that waits for no other, tell what the machine itself gains.
+    """
     (folder / "recipe.toml").write_text(TRAINED)
-    ways = [(count, norm) for count in processes for norm in (("batch", "process") if count > 1 else ("batch",))]
+    ways = [(1, "batch"), *((count, way) for count in processes if count > 1 for way in ("batch", "process", "apart"))]
     times: dict[tuple[int, str], list[float]] = {way: [] for way in ways}
     for number in range(ROUNDS):
-        for count, norm in ways:
-            out = folder / f"processes-{count}-{norm}-{number}"
-            agent = ["-m", "torch.distributed.run", "--rdzv-backend=c10d", "--rdzv-endpoint=127.0.0.1:0"]
-            command = [sys.executable, *([*agent, f"--nproc-per-node={count}"] if count > 1 else [])]
-            command += ["-m", "understudy", "distill", str(folder / "recipe.toml"), "--out", str(out), "--no-check"]
-            command += ["--set", f"settings.batch_norm={norm}"]
-            run = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
-            if run.returncode:
-                raise SystemExit(run.stderr)
-            lines = [json.loads(line) for line in (out / METRICS).read_text().splitlines()]
-            times[count, norm].append(float(lines[-1]["seconds"] - lines[-2]["seconds"]))
+        for count, way in ways:
+            out = folder / f"processes-{count}-{way}-{number}"
+            if way == "apart":
+                runs = [trained(1, "batch", out.with_name(f"{out.name}-{copy}")) for copy in range(count)]
+                times[count, way].append(max(last_epoch(run) for run in runs) / count)
+            else:
+                times[count, way].append(last_epoch(trained(count, way, out)))
     first = times[ways[0]]
-    for (count, norm), taken in times.items():
-        gain = statistics.median(one / several for one, several in zip(first, taken, strict=True))
-        yield count, f"the {norm}", f"{statistics.median(taken):.1f}", f"{gain:.2f}"
+    for (count, way), taken in times.items():
+        gains = [one / several for one, several in zip(first, taken, strict=True)]
+        spread = f"{min(gains):.2f} to {max(gains):.2f}" if count > 1 else ""
+        statistics_of = "its own training" if way == "apart" else f"the {way}"
+        yield count, statistics_of, f"{statistics.median(taken):.1f}", f"{statistics.median(gains):.2f}", spread
+
+
+def trained(count: int, norm: str, out: Path) -> tuple[subprocess.Popen[str], Path]:
+    """A training that has begun, by ``count`` processes, and its folder."""
+    agent = ["-m", "torch.distributed.run", "--rdzv-backend=c10d", "--rdzv-endpoint=127.0.0.1:0"]
+    command = [sys.executable, *([*agent, f"--nproc-per-node={count}"] if count > 1 else [])]
+    command += ["-m", "understudy", "distill", str(out.parent / "recipe.toml"), "--out", str(out), "--no-check"]
+    command += ["--set", f"settings.batch_norm={norm}"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment), out
+
+
+def last_epoch(training: tuple[subprocess.Popen[str], Path]) -> float:
+    process, out = training
+    _, errors = process.communicate()
+    if process.returncode:
+        raise SystemExit(errors)
+    lines = [json.loads(line) for line in (out / METRICS).read_text().splitlines()]
+    return float(lines[-1]["seconds"] - lines[-2]["seconds"])
 
 
 def of_checkpoints(millions: Sequence[int], folder: Path) -> Iterator[Row]:
@@ -212,7 +232,7 @@ def resident() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
-ROUNDS = 3
+ROUNDS = 5
 TRAINED = """
 seeds = [0]
 [data]
@@ -273,8 +293,9 @@ TABLES: dict[str, tuple[str, Row]] = {
     ),
     "processes": (
         "Training of a ResNet-14 by labels in float32, 256 images a batch, one thread a process: from what batch norms "
-        "take their statistics, and seconds of the clock for an epoch.",
-        ("processes", "statistics of", "seconds", "times as fast"),
+        f"take their statistics, and seconds of the clock for an epoch. Medians of {ROUNDS} rounds. The last "
+        "row is what the machine itself gains: trainings side by side without exchange, their time over their number.",
+        ("processes", "statistics of", "seconds", "times as fast", "in the rounds"),
     ),
 }
 

@@ -18,6 +18,7 @@ from understudy import data as datasets
 from understudy import recipe as recipes
 from understudy.config import hardware
 from understudy.data import Data
+from understudy.measure.machine import ProcessorTime
 from understudy.objective import Objective
 from understudy.runs import Run
 from understudy.taps import Answer
@@ -44,6 +45,12 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def _float32_by_rule(monkeypatch: pytest.MonkeyPatch) -> None:
     """Settings by rule are the same on every machine on which the tests run."""
     monkeypatch.setattr(hardware, "computes_in_bfloat16", lambda device: False)
+
+
+@pytest.fixture(autouse=True)
+def _no_other_programs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests run side by side, which is no part of what latencies say in them."""
+    monkeypatch.setattr(ProcessorTime, "now", lambda: None)
 
 
 @pytest.fixture(autouse=True)

@@ -67,7 +67,16 @@ def test_what_is_too_slow_is_left_out_early_and_the_others_are_measured_together
     assert {str(shape) for shape in found} <= set(together)
     assert all(len(names) == 1 for names, _ in short)
     assert seconds > max(seconds for _, seconds in short)
-    assert widest(["plain"], Limits(parameters=10), PICTURES, 3, by_parameters()) == []
+
+
+def test_where_nothing_fits_the_message_says_what_the_thinnest_takes():
+    with pytest.raises(UserError, match=r"^no shape of plain fits \(at most 10 parameters\): give a larger budget$"):
+        widest(["plain"], Limits(parameters=10), PICTURES, 3, by_parameters())
+    thinnest = min(shapes("plain", PICTURES, 3), key=lambda shape: shape.parameters)
+    with pytest.raises(UserError) as raised:
+        widest(["plain"], Limits(latency_ms=1e-9), PICTURES, 3, by_parameters())
+    takes = f"{thinnest} takes {thinnest.parameters / 1e5:.3g} ms"
+    assert str(raised.value) == f"no shape of plain fits (at most 1e-09 ms): give a larger budget; {takes}"
 
 
 def test_where_many_widths_are_almost_fast_enough_the_widest_that_fits_is_found(monkeypatch):

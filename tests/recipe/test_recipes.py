@@ -68,6 +68,8 @@ def test_every_recipe_of_the_repository_is_right_and_resolves_to_itself(path):
     [
         ("[methods.alone]\n[train]\nepoch = 3", "r.toml:7: train.epoch: unknown key; did you mean 'epochs'"),
         ("[methods.alone]\n[trian]\nepochs = 3", "r.toml:6: trian: unknown key; did you mean 'train'"),
+        ("[methods.alone]\n[train]\nlr = 3", "r.toml:7: train.lr: unknown key; did you mean 'optimizer.lr'"),
+        ("[methods.alone]\n[train]\nwarmup = 3", "r.toml:7: train.warmup: unknown key; did you mean 'schedule.warmup'"),
         ("[methods.alone]\n[train]\nepochs = 0", "r.toml:7: train.epochs: Input should be greater than or equal to 1"),
         ('[methods.alone]\n[train]\nepochs = "many"', "r.toml:7: train.epochs: Input should be a valid integer"),
         ('[methods.alone]\n[train]\noptimizer = { name = "sdg" }', "r.toml:7: train.optimizer.name: there is no 'sdg'"),

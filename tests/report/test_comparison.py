@@ -120,6 +120,10 @@ def test_what_cannot_be_compared_is_said(several, finished, make_result):
         ({"data": {"digest": "1f"}}, "were not measured on the same samples"),
         ({"data": {"validation": 1000}}, "Validation, which decides, has 500 and 1,000 samples"),
         ({"networks": {"student": {"latency_ms": {"threads": 1}}}}, "different devices or numbers of threads"),
+        (
+            {"networks": {"student": {"latency_ms": {"others": 1.3}}}},
+            "Other programs took 1.3 cores meanwhile: the lat",
+        ),
         ({"machine": {"processor": "Another"}}, "different devices or numbers of threads"),
         ({"machine": {"accelerator": "H200"}}, "different devices or numbers of threads"),
         ({"machine": {"accelerator": "H200"}, "settings": {"device": "cpu"}}, None),

@@ -16,6 +16,7 @@ from understudy.report import tables, write_report
 from understudy.report.figures import answers, cost, method_colours
 from understudy.report.reading import read
 from understudy.report.text import as_latex, as_markdown, show
+from understudy.runs.records import Result
 
 LOADED = re.compile(
     r"""(?:\b(?:src|href|action|data|srcset|poster)\s*=\s*|url\()["']?([^"')\s>]*)|(@import|<link|<base)"""
@@ -379,3 +380,12 @@ def test_what_is_no_finished_run_is_an_error(finished, tmp_path):
         write_report(tmp_path / "empty")
     with pytest.raises(UserError, match="is a file"):
         write_report(run / "recipe.toml")
+
+
+def test_the_note_says_when_other_programs_slowed_the_networks(whole):
+    plain = tables.measured_note(Result.model_validate(whole))
+    whole["networks"]["student"]["latency_ms"]["others"] = 1.3
+    told = tables.measured_note(Result.model_validate(whole))
+    assert told.removeprefix(plain) == (
+        " Other programs took 1.3 cores meanwhile: the latencies are longer than on a quiet machine."
+    )

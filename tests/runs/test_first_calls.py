@@ -67,7 +67,19 @@ def teacher(place, command):
         ("understudy distill recipe.toml --data photos --out runs/x", "give a recipe, or --teacher, --student and"),
         ("understudy distill --out runs/x", "name a recipe, or --teacher, --student and --data, or --method kd"),
         ("understudy distill --teacher photos --student resnet8 --data photos --out runs/x", "photos holds no student"),
-        ("understudy distill --teacher resnet8 --student resnet9x --data photos --out runs/x", "resnet9x"),
+        (
+            "understudy distill --teacher resnet8 --student resnet9x --data photos --out runs/x",
+            "--student: student.netw",
+        ),
+        (
+            "understudy distill --teacher runs/teachr --student resnet8 --data photos --out runs/x",
+            "--teacher: teacher.ne",
+        ),
+        (
+            "understudy distill --teacher resnet8 --student resnet8 --data photos --method kdd --out runs/x",
+            "--method: methods.kdd: there is no method 'kdd'; did you mean 'kd', ",
+        ),
+        ("understudy advise resnet9x --data photos --max-latency 3ms", "TEACHER: "),
     ],
 )
 def test_what_is_missing_is_one_line(command, line, message):

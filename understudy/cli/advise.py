@@ -14,7 +14,7 @@ from understudy.cli._completion import family_names, method_names
 from understudy.cli._live import Live
 from understudy.cli._options import RunOptions, with_options
 from understudy.cli._shared import err, out, print_findings, print_json
-from understudy.cli._unwritten import SOURCE, unwritten
+from understudy.cli._unwritten import OPTIONS, SOURCE, unwritten
 from understudy.errors import UserError, did_you_mean
 from understudy.training.interrupt import listening
 
@@ -151,7 +151,9 @@ def _read(source: str, data: str | None, method: str | None, options: RunOptions
     if data is None:
         return recipes.read(Path(source), changes, settings=options.settings, begun=begun)
     text = unwritten(source, PLACEHOLDER, data, method)
-    return recipes.parse(text, SOURCE, changes, settings=options.settings, begun=begun)
+    return recipes.parse(
+        text, SOURCE, changes, settings=options.settings, begun=begun, options=OPTIONS | {("teacher",): "TEACHER"}
+    )
 
 
 def _short(recipe: "Recipe", method: str | None, epochs: int | None, seeds: int | None) -> "Recipe":
@@ -186,11 +188,10 @@ def _show(record: "AdviceRecord", *, json: bool) -> None:
     if json:
         print_json(record)
         return
-    threads = record.shapes[0].latency_ms.threads
-    on = "1 thread" if threads == 1 else f"{threads} threads"
-    table = Table(
-        caption=f"multiplications of one image; latency of one image, the median, {on}", caption_justify="left"
-    )
+    latency = record.shapes[0].latency_ms
+    on = "1 thread" if latency.threads == 1 else f"{latency.threads} threads"
+    caption = f"multiplications of one image; latency of one image, the median, {on}"
+    table = Table(caption=". ".join(filter(None, (caption, latency.warning))), caption_justify="left")
     table.add_column("shape", min_width=18)
     for heading in ("depth", "parameters", "mult.", "latency"):
         table.add_column(heading, justify="right", no_wrap=True)

@@ -13,7 +13,7 @@ from understudy.cli._completion import method_names
 from understudy.cli._live import Live
 from understudy.cli._options import OutOption, RunOptions, with_options
 from understudy.cli._shared import err, out, print_findings, print_json
-from understudy.cli._unwritten import SOURCE, unwritten
+from understudy.cli._unwritten import OPTIONS, SOURCE, unwritten
 from understudy.errors import UserError, did_you_mean
 from understudy.training.callbacks import Callbacks
 from understudy.training.interrupt import listening
@@ -112,7 +112,7 @@ def distill(
         if recipe is not None:
             raise UserError("give a recipe, or --teacher, --student and --data, not both")
         text = unwritten(teacher, student, data, method)
-        read = recipes.parse(text, SOURCE, changes, settings=options.settings, begun=begun)
+        read = recipes.parse(text, SOURCE, changes, settings=options.settings, begun=begun, options=OPTIONS)
     else:
         read = _read(recipe, method, changes, options.settings, begun)
     if onnx:

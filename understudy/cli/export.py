@@ -148,4 +148,6 @@ def _show(written: "Exported") -> None:
         markup=False,
         highlight=False,
     )
+    if warning := proof.latency_ms["after"].warning:
+        out.print(warning, markup=False, highlight=False)
     out.print(f"file: {written.path}", markup=False, highlight=False, soft_wrap=True)

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import logging
+import os
 import statistics
 import time
 import warnings
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from understudy import nested
 from understudy.config.hardware import timed
 from understudy.errors import OptionalPackageError, UserError
+from understudy.measure.machine import ProcessorTime
 from understudy.models.preprocessing import OwnTokens
 from understudy.nested import Nested
 from understudy.objective import evaluating
@@ -23,6 +25,7 @@ from understudy.taps import call, inner, layers
 from understudy.tasks.words import of_table
 
 WARM_UP = 3  # calls that are not counted
+TICKS = 0.2  # seconds from which on the kernel's clock of 10 ms tells what other programs took
 # ONNX Runtime's threads wait for work with a busy core between two calls; in between, others are timed.
 NO_WAITING = "session.force_spinning_stop", "1"
 
@@ -35,6 +38,18 @@ class Latency:
     p95: float
     batch: int
     threads: int
+    others: float = 0.0  # cores that other programs took meanwhile, if they left fewer than ``threads``
+
+    @property
+    def warning(self) -> str:
+        """A sentence if other programs took part of the time.
+
+        >>> Latency(2.1, 2.4, batch=1, threads=2, others=1.3).warning
+        'Other programs took 1.3 cores meanwhile: the latencies are longer than on a quiet machine.'
+        """
+        if not self.others:
+            return ""
+        return f"Other programs took {self.others} cores meanwhile: the latencies are longer than on a quiet machine."
 
 
 def latencies(
@@ -52,11 +67,12 @@ def latencies(
                 stack.enter_context(evaluating(network))
             for _ in range(WARM_UP):
                 _timed(network, example)
-        end = time.perf_counter() + seconds
-        while time.perf_counter() < end or len(next(iter(times.values()))) < 5:
+        before, began = ProcessorTime.now(), time.perf_counter()
+        while time.perf_counter() < began + seconds or len(next(iter(times.values()))) < 5:
             for name, network in networks.items():
                 times[name].append(_timed(network, example))
-    return {name: _summary(values, nested.count(example)) for name, values in times.items()}
+        others = _others(before, time.perf_counter() - began)
+    return {name: _summary(values, nested.count(example), others) for name, values in times.items()}
 
 
 def onnx_runtime(network: nn.Module, example: Nested) -> Callable[..., object]:
@@ -123,7 +139,15 @@ def _timed(network: Callable[..., object], example: Nested) -> float:
     return 1000 * timed(lambda: call(network, example), nested.device(example) or torch.device("cpu"))
 
 
-def _summary(values: list[float], batch: int) -> Latency:
+def _others(before: ProcessorTime | None, seconds: float) -> float:
+    """Cores that other programs took, or 0 where each thread had a core of its own."""
+    if before is None or seconds < TICKS:
+        return 0.0
+    others = round(before.others(seconds), 1)
+    return others if torch.get_num_threads() + others > (os.cpu_count() or 1) + 0.25 else 0.0
+
+
+def _summary(values: list[float], batch: int, others: float) -> Latency:
     values = sorted(values)
     p95 = values[min(len(values) - 1, int(0.95 * len(values)))]
-    return Latency(round(statistics.median(values), 4), round(p95, 4), batch, torch.get_num_threads())
+    return Latency(round(statistics.median(values), 4), round(p95, 4), batch, torch.get_num_threads(), others)

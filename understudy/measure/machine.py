@@ -6,6 +6,8 @@ import os
 import platform
 import shlex
 import sys
+import time
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -35,6 +37,31 @@ def machine() -> dict[str, str | int]:
     if torch.cuda.is_available():
         facts["accelerator"] = torch.cuda.get_device_name()
     return facts
+
+
+@dataclass(frozen=True)
+class ProcessorTime:
+    """Seconds for which cores have been busy so far: for all programs, and for this one."""
+
+    everything: float
+    own: float
+
+    @classmethod
+    def now(cls) -> "ProcessorTime | None":
+        """On Linux; None on other systems."""
+        try:
+            ticks = Path("/proc/stat").read_text().partition("\n")[0].split()[1:]
+            user, nice, system, _, _, interrupts, soft_interrupts, *_ = map(int, ticks)
+        except (OSError, ValueError):
+            return None
+        busy = (user + nice + system + interrupts + soft_interrupts) / os.sysconf("SC_CLK_TCK")
+        return cls(busy, time.process_time())
+
+    def others(self, seconds: float) -> float:
+        """How many cores other programs have kept busy since then."""
+        now = ProcessorTime.now()
+        assert now is not None
+        return max(0.0, (now.everything - self.everything - (now.own - self.own)) / seconds)
 
 
 def reset_peak_memory(device: torch.device) -> None:

@@ -135,6 +135,13 @@ def widest(
         timed = [replace(shape, latency=times[str(shape)]) for shape in of_depth]
         fitting = [shape for shape in timed if limits.latency_ms is None or shape.cost(limits) <= limits.latency_ms]
         chosen += [shape.counted(sample, classes) for shape in fitting[-1:]]
+    if not chosen:
+        thin = sorted((shape for group in groups.values() for shape in group), key=lambda shape: shape.parameters)[:1]
+        told = ""
+        if thin and limits.latency_ms is not None:
+            found = measure({str(thin[0]): _built(thin[0], sample, classes)}, seconds)[str(thin[0])]
+            told = f"; {thin[0]} takes {found.p50:.3g} ms. {found.warning}".rstrip(". ")
+        raise UserError(f"no shape of {', '.join(families)} fits ({limits}): give a larger budget{told}")
     return sorted(chosen, key=lambda shape: -shape.depth)
 
 

@@ -45,10 +45,11 @@ class Mistakes:
 
 def explain(entry: Any) -> tuple[list[str], str]:
     """A pydantic error as a path in the recipe and a sentence."""
-    path, known = _walk(entry["loc"])
+    path, fields = _walk(entry["loc"])
     kind = entry["type"]
     if kind in ("extra_forbidden", "unexpected_keyword_argument"):
-        return path, f"unknown key{did_you_mean(path[-1], known)}"
+        inside = _inside(path[-1], fields)
+        return path, "unknown key" + (f"; did you mean {inside!r}?" if inside else did_you_mean(path[-1], list(fields)))
     if kind in ("missing", "missing_argument"):
         return path, "is missing"
     if kind == "union_tag_invalid":
@@ -61,17 +62,26 @@ def explain(entry: Any) -> tuple[list[str], str]:
     return path, message if isinstance(given, (dict, BaseModel)) else f"{message} (it is {shown(given)})"
 
 
-def _walk(location: Sequence[int | str]) -> tuple[list[str], list[str]]:
+def _inside(key: str, fields: Mapping[str, object]) -> str | None:
+    """Where a table beside an unknown key has it, as ``optimizer.lr`` for ``lr``."""
+    for name, hint in fields.items():
+        if any(key in (_fields(member) or {}) for member in (hint, *typing.get_args(hint))):
+            return f"{name}.{key}"
+    return None
+
+
+def _walk(location: Sequence[int | str]) -> tuple[list[str], Mapping[str, object]]:
     """The path in the recipe, without pydantic's names of union members, and the valid keys at its end."""
     kind: Any = Recipe
-    path, known = [], []
+    path: list[str] = []
+    known: Mapping[str, object] = {}
     for part in map(str, location):
         fields = _fields(kind)
         if fields is None and (member := _member(kind, part)) is not None:
             kind = member  # the chosen member of a union: not a key of the recipe
             continue
         path.append(part)
-        known = list(fields or {})
+        known = fields or {}
         kind = (fields or {}).get(part, _item(kind))
     return path, known
 

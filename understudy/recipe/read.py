@@ -1,7 +1,7 @@
 """Read a recipe from TOML. All mistakes are reported together, each with file, line and key."""
 
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,11 +58,20 @@ def parse(
     *,
     settings: HowSettings = None,
     begun: Settings | None = None,
+    options: Mapping[tuple[str, ...], str] | None = None,
 ) -> Recipe:
-    return check(*load(text, source, overrides), settings=settings, begun=begun)
+    """The recipe of a text, with ``key=value`` overrides on top.
+
+    Args:
+        source: the name of its file, for messages.
+        options: keys whose values come from an option of the command line, which messages name in place of a line.
+    """
+    return check(*load(text, source, overrides, options), settings=settings, begun=begun)
 
 
-def load(text: str, source: str, overrides: Sequence[str]) -> tuple[dict[str, object], Mistakes]:
+def load(
+    text: str, source: str, overrides: Sequence[str], options: Mapping[tuple[str, ...], str] | None = None
+) -> tuple[dict[str, object], Mistakes]:
     """The content of the file with the values of the command line, unchecked."""
     try:
         raw = table_of(text)
@@ -72,7 +81,7 @@ def load(text: str, source: str, overrides: Sequence[str]) -> tuple[dict[str, ob
         raise UserError(f"{source}: {error}") from error
     if not raw and not overrides:
         raise UserError(f"{source}: it is empty; `understudy methods kd` shows a recipe to begin with")
-    overridden = {override(raw, change): "--set" for change in overrides}
+    overridden = {override(raw, change): "--set" for change in overrides} | dict(options or {})
     join_keys(raw)
     return raw, Mistakes(source, Lines(text), overridden)
 

@@ -102,6 +102,8 @@ def caveats(students: Students) -> list[str]:
         sentences.append(f"Validation, which decides, has {numbers} samples: it is not the same part in all runs.")
     if len({_timed_on(result) for result in results}) > 1:
         sentences.append("The latencies come from different devices or numbers of threads: compare with care.")
+    latencies = [result.network_of(result.foremost).latency_ms for result in results]
+    sentences += sorted({latency.warning for latency in latencies if latency and latency.warning})
     return sentences
 
 

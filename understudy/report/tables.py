@@ -215,10 +215,11 @@ def measured_note(result: Result) -> str:
     note += f"{title[0].upper()}{title[1:]} is measured on {data.measured:,} samples of the {data.measured_on} part"
     note += ", which is read once, after all training." if data.measured_on == "test" else "; there was no test part."
     student = result.networks.get("student")
-    threads = student.latency_ms.threads if student and student.latency_ms else None
-    if threads:
-        note += f" Latency is the median for one sample, with {write.plural(threads, 'thread')}"
+    latency = student.latency_ms if student else None
+    if latency:
+        note += f" Latency is the median for one sample, with {write.plural(latency.threads, 'thread')}"
         note += ", teacher and student measured in turn." if result.teacher_networks else "."
+        note += f" {latency.warning}" if latency.warning else ""
     return note
 
 

@@ -87,8 +87,6 @@ class AdviceRecord(File):
     @classmethod
     def of(cls, families: Sequence[str], limits: Limits, shapes: Sequence[Shape]) -> Self:
         """What is known before any training."""
-        if not shapes:
-            raise UserError(f"no shape of {', '.join(families)} fits ({limits}): give a larger budget")
         record = cls(
             command=command(),
             versions=versions(),
