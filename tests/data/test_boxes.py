@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from understudy.cli._app import app
 from understudy.data import load
+from understudy.data.sets import pennfudan
 from understudy.errors import UserError
 from understudy.tasks import Detection
 
@@ -148,7 +149,8 @@ def test_what_is_wrong_with_vocs_annotations_is_told(voc, before, after, words):
 
 
 @pytest.fixture
-def penn_fudan(tmp_path):
+def penn_fudan(tmp_path, monkeypatch):
+    monkeypatch.setattr(pennfudan, "IMAGES", 5)
     for folder in ("PNGImages", "PedMasks"):
         (tmp_path / "PennFudanPed" / folder).mkdir(parents=True)
     for number in range(5):

@@ -8,6 +8,7 @@ from PIL import Image
 from tests.tasks.test_tasks import IMAGES, Pixels, made
 from understudy import Objective
 from understudy.data import Augmentation, from_tensors, load
+from understudy.data.sets import pennfudan
 from understudy.errors import UserError
 from understudy.models import build
 from understudy.tasks import Segmentation
@@ -152,9 +153,16 @@ def write_penn_fudan(root):
 
 
 @pytest.fixture
-def penn_fudan(tmp_path):
+def penn_fudan(tmp_path, monkeypatch):
+    monkeypatch.setattr(pennfudan, "IMAGES", 10)
     write_penn_fudan(tmp_path)
     return tmp_path
+
+
+def test_a_folder_of_penn_fudan_that_was_unpacked_in_part_is_told(penn_fudan, monkeypatch):
+    monkeypatch.setattr(pennfudan, "IMAGES", 11)
+    with pytest.warns(UserWarning, match=r"PNGImages has 10 images, and Penn-Fudan 11: its folds are other ones"):
+        load("pennfudan", penn_fudan, size=16)
 
 
 def test_penn_fudan_is_read_in_its_upstream_form(penn_fudan):

@@ -9,7 +9,12 @@ from understudy.errors import UserError, did_you_mean
 
 NORMALISATION = ("mean", "std", "size", "interpolation")  # what a network's table says as its description does
 SOURCE = "the command line"  # the file name in messages about such a recipe
-OPTIONS = {("teacher",): "--teacher", ("student",): "--student", ("data",): "--data", ("methods",): "--method"}
+OPTIONS: Mapping[tuple[str, ...], str] = {
+    ("teacher",): "--teacher",
+    ("student",): "--student",
+    ("data",): "--data",
+    ("methods",): "--method",
+}
 
 
 def unwritten(teacher: str | None, student: str | None, data: str | None, method: str | None) -> str:

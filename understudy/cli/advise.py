@@ -152,7 +152,7 @@ def _read(source: str, data: str | None, method: str | None, options: RunOptions
         return recipes.read(Path(source), changes, settings=options.settings, begun=begun)
     text = unwritten(source, PLACEHOLDER, data, method)
     return recipes.parse(
-        text, SOURCE, changes, settings=options.settings, begun=begun, options=OPTIONS | {("teacher",): "TEACHER"}
+        text, SOURCE, changes, settings=options.settings, begun=begun, options={**OPTIONS, ("teacher",): "TEACHER"}
     )
 
 

@@ -1,5 +1,6 @@
 """Penn-Fudan pedestrians with masks or boxes, in the upstream form: ``PNGImages/*.png``, ``PedMasks/*_mask.png``."""
 
+import warnings
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,6 +22,7 @@ from understudy.tasks.segmentation import Segmentation
 FOLDERS = ("PennFudanPed", ".")
 CLASSES = ("background", "person")
 FOLDS = 5
+IMAGES = 170
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,12 @@ def read(settings: PennFudanSettings, access: Access) -> Contents:
     paths = sorted((folder / "PNGImages").glob("*.png"))
     if len(paths) < FOLDS:
         raise UserError(f"{folder / 'PNGImages'} holds {len(paths)} images (*.png): get the data set again")
+    if len(paths) != IMAGES:
+        warnings.warn(
+            f"{folder / 'PNGImages'} has {len(paths)} images, and Penn-Fudan {IMAGES}: its folds are other ones, and "
+            "figures do not compare",
+            stacklevel=2,
+        )
     order = randomness.shuffled(0, 0, torch.arange(len(paths)), "folds").tolist()
     test = set(order[settings.fold :: FOLDS])
     parts = [[path for place, path in enumerate(paths) if (place in test) == of_test] for of_test in (False, True)]
