@@ -11,7 +11,7 @@ SUITABLE = import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
 ARGS =
 
 # The tests run in two processes, with one thread of arithmetic in each.
-PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 # Tests start hundreds of processes that import the package, so its bytecode is always kept.
 unexport PYTHONDONTWRITEBYTECODE
