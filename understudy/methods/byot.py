@@ -22,7 +22,7 @@ from understudy.bounds import NonNegative, Share, Temperature
 from understudy.errors import UserError
 from understudy.methods.method import one_stage
 from understudy.methods.ofa import halving
-from understudy.methods.shared.logits import check_same, divergence
+from understudy.methods.shared.logits import check_same, divergence, softened
 from understudy.methods.shared.maps import BatchNorm, difference
 from understudy.methods.shared.pairs import PairsTerm, as_vectors
 from understudy.objective.labels import cross_entropy
@@ -54,7 +54,7 @@ def byot(
     tensor([0.6931])
     """
     check_same(exit_logits, logits, what="the logits of an exit and of the network")
-    own, other = (F.log_softmax(wide(x) / temperature, dim=-1) for x in (exit_logits, logits))
+    own, other = (softened(x, temperature) for x in (exit_logits, logits))
     return (1 - soft_share) * cross_entropy(exit_logits, labels) + soft_share * divergence(own, other, form="ce")
 
 

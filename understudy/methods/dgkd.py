@@ -15,16 +15,14 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from understudy.bounds import PositiveShare, Share, Temperature, Whole
 from understudy.errors import UserError
 from understudy.methods.method import one_stage
-from understudy.methods.shared.logits import check_stack, divergence
+from understudy.methods.shared.logits import check_stack, divergence, softened
 from understudy.objective.labels import cross_entropy
 from understudy.objective.term import Reading, Reads, Term
-from understudy.precision import wide
 
 
 def dgkd(
@@ -66,8 +64,8 @@ def dgkd(
         raise UserError(f"kept says of {len(kept)} guides which take part, and there are {len(guides_logits)}")
     if form not in ("paper", "code"):
         raise UserError(f"form is 'paper' or 'code', not {form!r}")
-    student = F.log_softmax(wide(student_logits) / temperature, dim=-1)
-    guides = F.log_softmax(wide(guides_logits) / temperature, dim=-1)
+    student = softened(student_logits, temperature)
+    guides = softened(guides_logits, temperature)
     each = divergence(student.expand_as(guides), guides, form="kl") * temperature**2
     if kept is not None:
         each = each * kept.to(each).unsqueeze(-1)

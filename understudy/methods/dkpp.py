@@ -13,14 +13,12 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from understudy.bounds import Temperature
 from understudy.methods.method import one_stage
-from understudy.methods.shared.logits import Form, check_same, divergence, split
+from understudy.methods.shared.logits import Form, check_same, divergence, softened, split
 from understudy.objective.term import Reading, Reads, Term
-from understudy.precision import wide
 
 
 def dkpp(
@@ -47,10 +45,10 @@ def dkpp(
     tensor([0.])
     """
     check_same(student_logits, teacher_logits)
-    teacher = F.log_softmax(wide(teacher_logits) / temperature, dim=-1)
+    teacher = softened(teacher_logits, temperature)
     top, others = split(teacher.argmax(-1), teacher)
     check_same(permutation, others, what="the permutation and the classes that it moves")
-    student = F.log_softmax(wide(student_logits) / temperature, dim=-1)
+    student = softened(student_logits, temperature)
     shuffled = torch.cat([teacher.gather(-1, top), teacher.gather(-1, others).gather(-1, permutation)], dim=-1)
     in_order = student.gather(-1, torch.cat([top, others], dim=-1))
     return divergence(in_order, shuffled, form=form) * temperature**2

@@ -13,17 +13,15 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from understudy.bounds import Interval, Temperature
 from understudy.errors import UserError
 from understudy.methods.method import one_stage
 from understudy.methods.shared.copies import fresh, inputs_of, logits_of, prepared
-from understudy.methods.shared.logits import check_stack, divergence
+from understudy.methods.shared.logits import check_stack, divergence, softened
 from understudy.objective.labels import cross_entropy
 from understudy.objective.term import Reading, Reads, Shapes, Term
-from understudy.precision import wide
 
 
 def mutual_kl(
@@ -54,8 +52,8 @@ def mutual_kl(
     check_stack(student_logits, peers_logits, what="the peers' logits")
     if reduce not in ("mean", "sum"):
         raise UserError(f"reduce is 'mean' or 'sum', not {reduce!r}")
-    student = F.log_softmax(wide(student_logits) / temperature, dim=-1)
-    peers = F.log_softmax(wide(peers_logits).detach() / temperature, dim=-1)
+    student = softened(student_logits, temperature)
+    peers = softened(peers_logits.detach(), temperature)
     each = divergence(student.expand_as(peers), peers, form="kl") * temperature**2
     return each.mean(0) if reduce == "mean" else each.sum(0)
 

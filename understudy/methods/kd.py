@@ -6,14 +6,12 @@ weight". With ``label_weight = 0`` the labels are not read at all.
 
 from dataclasses import dataclass
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from understudy.bounds import Temperature
 from understudy.methods.method import one_stage
-from understudy.methods.shared.logits import Form, LogitTerm, check_same, divergence
+from understudy.methods.shared.logits import Form, LogitTerm, check_same, divergence, softened
 from understudy.objective.term import Reading
-from understudy.precision import wide
 
 
 def kd(
@@ -46,8 +44,8 @@ def kd(
     """
     check_same(student_logits, teacher_logits)
     own = temperature if student_temperature is None else student_temperature
-    student = F.log_softmax(wide(student_logits) / own, dim=-1)
-    teacher = F.log_softmax(wide(teacher_logits) / temperature, dim=-1)
+    student = softened(student_logits, own)
+    teacher = softened(teacher_logits, temperature)
     value = divergence(student, teacher, form=form)
     return value * temperature**2 if squared else value
 

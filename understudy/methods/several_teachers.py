@@ -17,7 +17,7 @@ from understudy.config.stage import Stage
 from understudy.config.train import TrainConfig
 from understudy.errors import UserError
 from understudy.methods.method import Method
-from understudy.methods.shared.logits import Form, LogitTerm, check_stack, divergence, one_hot
+from understudy.methods.shared.logits import Form, LogitTerm, check_stack, divergence, one_hot, softened
 from understudy.objective.labels import CE, cross_entropy
 from understudy.objective.term import Expression, Reading
 from understudy.precision import wide
@@ -64,7 +64,7 @@ def ensemble_kd(
         target = (share.log() + F.log_softmax(teachers, dim=-1)).logsumexp(0)
     else:
         raise UserError(f"average is 'probabilities' or 'logits', not {average!r}")
-    student = F.log_softmax(wide(student_logits) / temperature, dim=-1)
+    student = softened(student_logits, temperature)
     value = divergence(student, target, form=form)
     return value * temperature**2 if squared else value
 

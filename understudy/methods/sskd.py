@@ -26,7 +26,7 @@ from understudy.errors import UserError
 from understudy.methods.kd import KD
 from understudy.methods.method import Method
 from understudy.methods.shared.copies import answer_of, inputs_of
-from understudy.methods.shared.logits import class_numbers
+from understudy.methods.shared.logits import class_numbers, softened
 from understudy.methods.shared.pairs import EmbeddingTerm, as_vectors
 from understudy.methods.shared.relations import inner_products, unit
 from understudy.methods.shared.stages import split
@@ -90,8 +90,8 @@ def sskd(student: Tensor, teacher: Tensor, labels: Tensor, *, temperature: float
     numbers = class_numbers(labels)
     if len(numbers) != len(student):
         raise UserError(f"sskd takes a label for each of {len(student)} samples, not {len(numbers)}")
-    own = F.log_softmax(wide(student) / temperature, dim=-1)
-    other = F.log_softmax(wide(teacher) / temperature, dim=-1)
+    own = softened(student, temperature)
+    other = softened(teacher, temperature)
     values = temperature**2 * (other.exp() * (other - own)).sum(-1)
     right = other.gather(-1, numbers.view(-1, 1, 1).expand(-1, other.shape[1], 1))
     rank = (other > right).sum(-1)

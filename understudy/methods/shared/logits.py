@@ -9,6 +9,7 @@ from torch import Tensor
 
 from understudy.errors import UserError
 from understudy.objective.term import Reads, Term
+from understudy.precision import wide
 from understudy.tasks.classification import require_classes as require_classes
 
 Form = Literal["kl", "ce"]
@@ -25,6 +26,15 @@ class LogitTerm(Term):
     @property
     def reads(self) -> Reads:
         return Reads(student_logits=True, teacher_logits=True, labels=self.reads_labels)
+
+
+def softened(logits: Tensor, temperature: float | Tensor) -> Tensor:
+    """Log-probabilities of ``logits / temperature`` over the last dimension, at least in float32.
+
+    At 1 nothing is divided: with thousands of classes, each pass over the logits counts.
+    """
+    divided = wide(logits) if isinstance(temperature, (int, float)) and temperature == 1 else wide(logits) / temperature
+    return F.log_softmax(divided, dim=-1)
 
 
 def divergence(student: Tensor, teacher: Tensor, *, form: Form) -> Tensor:
