@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from understudy.measure import Budget, Candidate, choose, frontier
+from understudy.measure import Budget, Candidate, Spread, choose, frontier, judge
 from understudy.tasks import Figure
 
 SHARE = Figure("accuracy", "accuracy", unit="share")
@@ -99,6 +99,15 @@ def test_where_nothing_fits_the_failing_bound_is_named_and_by_how_much():
     unknown = choose([Candidate("own", 0.9)], SHARE, Budget(latency_ms=2)).reason
     assert "its latency is not known" in unknown
     assert choose([], SHARE, Budget()).chosen is None
+
+
+def test_the_rounding_of_means_over_seeds_decides_nothing():
+    slow = Candidate("slow", Spread((0.1, 0.2)).mean, latency_ms=2.0)
+    fast = Candidate("fast", Spread((0.15, 0.15)).mean, latency_ms=1.0)
+    assert choose([slow, fast], SHARE).chosen == fast
+    assert judge("kd", [0.1] * 3, [0.1] * 2, SHARE).verdict == "ties"
+    thrice = Candidate("thrice", Spread((0.35,) * 3).mean)
+    assert choose([thrice], SHARE, Budget(value=0.35)).chosen == thrice
 
 
 @given(candidates(), budgets)

@@ -9,7 +9,7 @@ import typer
 
 from understudy.cli import main
 from understudy.cli._bounds import budget, value
-from understudy.measure import Budget
+from understudy.measure import Budget, Candidate, choose
 from understudy.tasks import Figure
 
 SHARE = Figure("accuracy", "accuracy", unit="share")
@@ -48,6 +48,12 @@ def test_bounds_are_read_with_their_units(latency, size, reach, expected):
     assert value("0.05", Figure("error", "error", "lower")) == 0.05
 
 
+def test_a_value_that_is_equal_to_its_bound_is_allowed():
+    assert [percent for percent in range(1, 100) if value(str(percent), SHARE) != percent / 100] == []
+    assert budget("128us", "1.001MB") == Budget(0.128, 1_001_000)
+    assert choose([Candidate("kd", 0.57)], SHARE, Budget(value=value("57", SHARE))).chosen is not None
+
+
 @pytest.mark.parametrize(
     "words",
     [("3 parsecs", None, None), (None, "-2MB", None), (None, None, "101"), ("", None, None), (None, "MB", None)],
@@ -75,6 +81,21 @@ def test_several_runs_print_the_choice_and_its_reason_as_json_too(report, severa
     assert f"| {verdict['gain']:+.2f}, {verdict['verdict']} |" in table
     table = report(*runs, "--latex")[1]
     assert table.count(r"student, kd & ") == table.count(r"\\bottomrule".replace("\\\\", "\\")) == 2
+
+
+def test_what_cannot_be_compared_is_said_in_the_terminal_and_in_json(report, several):
+    one, other = several(accuracies=(0.8, 0.9), methods=("kd",))
+    assert json.loads(report(one, other, "--json")[1])["caveats"] == []
+    content = json.loads((other / "result.json").read_text())
+    content["data"]["measured"] = 100
+    content["methods"]["kd"]["trainings"][0]["broken"] = ["it gives one answer for 100 % of the samples"]
+    (other / "result.json").write_text(json.dumps(content))
+    _, out, err = report(one, other)
+    assert out.startswith("width1 has the highest accuracy")
+    broken, samples = err.splitlines()
+    assert broken == "width1: 1 of 3 trainings are broken."
+    assert "were not measured on the same samples" in samples
+    assert json.loads(report(one, other, "--json")[1])["caveats"] == [broken, samples]
 
 
 def test_the_page_of_several_runs_may_be_written_again_by_the_same_pattern(report, several):

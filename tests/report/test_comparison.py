@@ -14,6 +14,7 @@ from understudy.report.comparison import caveats
 from understudy.report.figures.frontier import undominated
 from understudy.report.reading import read
 from understudy.report.students import SORTS, Students, short_names
+from understudy.report.text import as_markdown
 
 ERROR = {
     "name": "landmarks",
@@ -162,6 +163,16 @@ def test_where_less_is_better_the_least_is_chosen(several):
     assert students.sorted("value")[0].name.startswith("width1")
     assert "%" not in choice.reason
     assert "accuracy" not in page.read_text(encoding="utf-8").split("</style>")[1]
+
+
+def test_a_small_gain_of_a_figure_without_a_unit_has_its_digits(several):
+    run = several(accuracies=(0.2,), task=ERROR)[0]
+    content = json.loads((run / "result.json").read_text())
+    content["verdicts"]["kd"] |= {"gain": 0.0000725, "verdict": "ties"}
+    (run / "result.json").write_text(json.dumps(content))
+    page, _, _ = write_comparison([run])
+    assert "+7.25e-05 <span" in page.read_text(encoding="utf-8")
+    assert "| +7.25e-05, ties |" in as_markdown(run)
 
 
 def test_runs_of_different_tasks_are_not_compared(several, finished, make_result):

@@ -1,6 +1,7 @@
 """Bounds in the notation of the command line: 3ms, 2MB, 90%."""
 
 import re
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import typer
@@ -13,10 +14,12 @@ if TYPE_CHECKING:
     from understudy.tasks import Figure
 
 _WRITTEN = re.compile(r"\s*([0-9]*\.?[0-9]+(?:e[+-]?[0-9]+)?)\s*([a-zµ%]*)\s*", re.IGNORECASE)
-_MILLISECONDS = {"": 1.0, "ms": 1.0, "s": 1e3, "us": 1e-3, "µs": 1e-3}
-_BYTES = {"": 1.0, "b": 1.0, "kb": 1e3, "mb": 1e6, "gb": 1e9, "kib": 2.0**10, "mib": 2.0**20, "gib": 2.0**30}
-_SHARES = {"": 0.01, "%": 0.01}
-_NUMBERS = {"": 1.0}
+# Decimal: a value that is equal to its bound is allowed, and in floating point 57 * 0.01 is more than 0.57.
+_Units = dict[str, Decimal | int]
+_MILLISECONDS: _Units = {"": 1, "ms": 1, "s": 1000, "us": Decimal("0.001"), "µs": Decimal("0.001")}
+_BYTES: _Units = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
+_SHARES: _Units = {"": Decimal("0.01"), "%": Decimal("0.01")}
+_NUMBERS: _Units = {"": 1}
 
 
 def not_nan(number: float | None) -> float | None:
@@ -48,7 +51,7 @@ def value(reach: str | None, figure: "Figure") -> float | None:
     return bound
 
 
-def _value(option: str, *, size_of: str | None, units: dict[str, float], example: str) -> float | None:
+def _value(option: str, *, size_of: str | None, units: _Units, example: str) -> float | None:
     if size_of is None:
         return None
     written = _WRITTEN.fullmatch(size_of)
@@ -57,7 +60,7 @@ def _value(option: str, *, size_of: str | None, units: dict[str, float], example
         raise typer.BadParameter(
             f"{shown(size_of)}: write a number and a unit ({known}), as in {example}", param_hint=option
         )
-    number = float(written[1]) * units[written[2].lower()]
-    if number > LARGEST * LARGEST:
+    number, unit = Decimal(written[1]), units[written[2].lower()]
+    if number > Decimal(LARGEST * LARGEST) / unit:
         raise typer.BadParameter(f"{shown(size_of)} is too large a number", param_hint=option)
-    return number
+    return float(number * unit)

@@ -49,6 +49,7 @@ def report(
     from understudy.cli._bounds import budget, value
     from understudy.measure import Budget
     from understudy.report import COMPARISON, write_comparison, write_report
+    from understudy.report.comparison import caveats
     from understudy.report.reading import finished_of, read_result
     from understudy.report.render import say
     from understudy.report.search import read_search
@@ -80,6 +81,8 @@ def report(
             print_json(_plain(written, students, choice, order))
         else:
             say(out, choice.reason)
+            for caveat in caveats(students, choice):
+                say(err, caveat, "yellow")
             say(out, str(written))
 
 
@@ -90,9 +93,12 @@ def _left_out(reason: str) -> None:
 
 
 def _plain(page: Path, students: "Students", choice: "Choice", order: str) -> dict[str, object]:
+    from understudy.report.comparison import caveats
+
     return {
         "chosen": choice.chosen.name if choice.chosen else None,
         "reason": choice.reason,
+        "caveats": caveats(students, choice),
         "figure": students.figure.name,
         "chosen_by": students.chosen_by,
         "students": [_row(students, student) for student in students.sorted(order)],

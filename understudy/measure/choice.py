@@ -174,4 +174,10 @@ def _bound(value: float, figure: Figure | None) -> str:
 
 
 def _size(size: float) -> str:
-    return f"{size / 1e6:.3g} MB" if size >= 1e6 else f"{size / 1e3:.3g} KB"
+    """
+    >>> _size(21_320), _size(999_999), _size(1_340_000_000)
+    ('21.3 KB', '1 MB', '1340 MB')
+    """
+    kilobytes = size / 1e3
+    number, unit = (size / 1e6, "MB") if kilobytes >= 999.5 else (kilobytes, "KB")
+    return f"{number:.0f} {unit}" if number >= 1000 else f"{number:.3g} {unit}"

@@ -27,7 +27,14 @@ class Spread:
 
     @property
     def mean(self) -> float:
-        return sum(self.values) / len(self.values) if not self.finite else statistics.fmean(self.values)
+        """To twelve digits: the rounding of a sum must not decide between equals, nor miss a bound that is met.
+
+        >>> Spread((0.1, 0.2)).mean == Spread((0.15, 0.15)).mean == 0.15
+        True
+        """
+        if len(self.values) == 1 or not self.finite:
+            return sum(self.values) / len(self.values)
+        return float(f"{statistics.fmean(self.values):.12g}")
 
     @property
     def sd(self) -> float | None:

@@ -41,7 +41,7 @@ def comparison(
         caption=caption,
         verdicts=[_verdict(choice)],
         tiles=list(_tiles(students, choice)),
-        caveats=caveats(students),
+        caveats=caveats(students, choice),
         table=table(students, choice, sort),
         orders=orders,
         order=sort,
@@ -87,10 +87,12 @@ def table(students: Students, choice: Choice, sort: str) -> Table:
     return Table("Students", tuple(columns), tuple(rows), note)
 
 
-def caveats(students: Students) -> list[str]:
-    """The reasons why figures of several runs are not quite comparable."""
+def caveats(students: Students, choice: Choice | None = None) -> list[str]:
+    """The reasons why figures of several runs are not quite comparable, and broken trainings of the chosen student."""
     results = [record.result for record in students.records.values()]
     sentences = []
+    if choice and choice.chosen and (chosen := students.named(choice.chosen.name)).broken:
+        sentences.append(f"{chosen.name}: {chosen.broken} of {len(chosen.measured.values)} trainings are broken.")
     parts = [(r.data.name, r.data.measured_on, r.data.measured) for r in results]
     measured = {(*part, r.data.digest, tuple(r.task.options)) for part, r in zip(parts, results, strict=True)}
     if len(measured) > 1:
@@ -159,7 +161,7 @@ def _cells(students: Students, student: Student, orders: list[str]) -> Iterator[
     }
     yield from (cells[key] for key in orders)
     yield Cell(student.agreement, "figure")
-    yield Cell(student.verdict) if student.verdict else EMPTY
+    yield Cell(student.verdict, "verdict", unit) if student.verdict else EMPTY
 
 
 @dataclass(frozen=True)

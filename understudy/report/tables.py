@@ -41,7 +41,7 @@ class Cell:
 
     value: str | float | Spread | Verdict | None = None
     kind: Kind = "text"
-    unit: Unit = "share"  # of a figure
+    unit: Unit = "share"  # of a figure, or of the one that a verdict compares
     small: str = ""
 
     @property
@@ -51,7 +51,7 @@ class Cell:
         if value is None:
             return write.NONE
         if isinstance(value, Verdict):
-            return _verdict(value)
+            return f"{self.gain}, {value.verdict}" if self.gain else value.verdict  # "+1.18, beats"
         if isinstance(value, Spread):
             return value.text(self.unit)
         if isinstance(value, str):
@@ -60,9 +60,14 @@ class Cell:
 
     @property
     def gain(self) -> str:
-        """A verdict's gain over the student alone."""
+        """A verdict's gain over the student alone, with the digits of its sentence.
+
+        >>> small = Verdict("beats", 0.0031, 0.001, "kd beats the student alone by 0.0031 of mean absolute error.")
+        >>> Cell(small, "verdict", unit="").gain
+        '+0.0031'
+        """
         gain = self.value.gain if isinstance(self.value, Verdict) else None
-        return "" if gain is None else f"{gain:+.2f}"
+        return "" if gain is None else f"{gain:+.2f}" if self.unit == "share" else f"{gain:+.3g}"
 
     @property
     def verdict(self) -> str:
@@ -197,7 +202,7 @@ def students(result: Result, colours: Mapping[str, str] | None = None, *, only: 
         cells = (
             _spread(result.spread_of(name), first),
             _median(result.spread_of(name), first),
-            Cell(result.verdicts.get(name), "verdict"),
+            Cell(result.verdicts.get(name), "verdict", first.unit),
             *_costs(result.network_of(name), teacher),
             _spread(method.spread("agreement"), result.task.figure("agreement")),
             Cell(method.seconds.mean if method.seconds else None, "seconds"),
@@ -434,13 +439,6 @@ def _over_alone(figure: Figure) -> str:
 
 def _direction(figure: Figure) -> str:
     return "lower is better" if figure.better == "lower" else ""
-
-
-def _verdict(verdict: Verdict) -> str:
-    """``"+1.18, beats"``."""
-    if verdict.gain is None:
-        return verdict.verdict
-    return f"{verdict.gain:+.2f}, {verdict.verdict}"
 
 
 def _costs(network: NetworkRecord | None, teacher: NetworkRecord | None) -> tuple[Cell, ...]:

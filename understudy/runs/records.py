@@ -144,7 +144,7 @@ class Method(Record):
     def validation(self, figure: str) -> float | None:
         """The mean over the seeds, where each has one."""
         values = [row.validation[figure] for row in self.trainings if figure in row.validation]
-        return sum(values) / len(values) if len(values) == len(self.trainings) else None
+        return Spread(tuple(values)).mean if len(values) == len(self.trainings) else None
 
     @property
     def is_baseline(self) -> bool:

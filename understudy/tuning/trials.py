@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from understudy.errors import OptionalPackageError, UserError
+from understudy.measure import Spread
 from understudy.randomness import derived_seed
 from understudy.recipe import Searched
 from understudy.recipe.space import Choice, Number, Space
@@ -41,7 +42,7 @@ class Trial:
     @property
     def score(self) -> float | None:
         """The value that is compared: the mean over the seeds."""
-        return sum(self.validation) / len(self.validation) if self.state == "complete" else None
+        return Spread(self.validation).mean if self.state == "complete" else None
 
 
 def best(trials: Iterable[Trial], figure: Figure) -> Trial | None:
@@ -117,7 +118,7 @@ class Trials:
             self._storage.set_trial_user_attr(identity, "validation", list(validation))
             self._storage.set_trial_user_attr(identity, "reason", reason)
             if state == "complete":
-                self._study.tell(trial.number, sum(validation) / len(validation))
+                self._study.tell(trial.number, Spread(validation).mean)
             else:  # the sampler treats a failed trial as a stopped one and avoids its settings
                 self._study.tell(trial.number, state=pruned)
         return _trial(self._storage.get_trial(identity))
