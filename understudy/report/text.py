@@ -8,7 +8,7 @@ from understudy.models.student import WEIGHTS
 from understudy.plans.folders import TRAININGS
 from understudy.printable import printable
 from understudy.report import render, tables
-from understudy.report.format import NONE, count
+from understudy.report.format import NONE, count, plural
 from understudy.report.page import heading
 from understudy.report.reading import read_result
 from understudy.report.render import markdown_text
@@ -87,7 +87,7 @@ def _sentences(result: Result) -> list[str]:
 def _searched(result: Result) -> str:
     if result.path is None:
         return ""
-    counted = [f"{result.path.trainings} trainings in all, each once."] if result.path.trainings else []
+    counted = [f"{plural(result.path.trainings, 'training')} in all, each once."] if result.path.trainings else []
     return markdown_text(" ".join([*result.path.sentences, *counted]))
 
 

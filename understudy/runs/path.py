@@ -243,6 +243,9 @@ class PathRun(Run):
         )
 
     def _shared(self, search: Search) -> list[str]:
+        """What sharing saved; none where not every path was searched, which saves trainings as well."""
+        if search.failed or search.left:
+            return []
         teachers = self._cost(self.path_networks.sizes.teacher)
         return shared(self.strategy, search.asked, seeds=len(self.path_networks.seeds), teachers=teachers)
 

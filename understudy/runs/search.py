@@ -64,8 +64,8 @@ class Search:
 
     @property
     def trainings(self) -> int:
-        """The number of requested networks, the teacher included."""
-        return sum(map(len, self.asked.values()))
+        """The number of finished trainings, the teacher's included; of those that failed there is no network."""
+        return len(self.origins)
 
     @property
     def waiting(self) -> list[str]:
