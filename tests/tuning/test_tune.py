@@ -1,6 +1,7 @@
 """The search: blind to test, rid of hopeless trials, and honest in what it tells."""
 
 import json
+import math
 import re
 import shutil
 import sqlite3
@@ -22,9 +23,11 @@ from understudy.plans import TrainingCache
 from understudy.plans.training import Builders
 from understudy.report import write_report
 from understudy.report.reading import read_result
+from understudy.runs.records import Values
 from understudy.training import preflight
 from understudy.training.loop import Training
 from understudy.tuning import TuneCallback, Tuning
+from understudy.tuning import outcome as outcomes
 from understudy.tuning.outcome import BY_VALIDATION, OPTIMISTIC, execute
 from understudy.tuning.trials import Trials
 
@@ -281,6 +284,18 @@ def test_the_outcome_names_both_figures_and_chooses_by_validation(make, unbroken
     highest = both.figures[OPTIMISTIC].values.mean
     assert highest >= both.figures[BY_VALIDATION].values.mean
     assert "optimistic" in OPTIMISTIC
+
+
+def test_a_figure_on_test_that_is_no_number_is_not_the_best_of_all(make, unbroken, tmp_path, monkeypatch):
+    shutil.copytree(unbroken[0], tmp_path / "tune")
+
+    def measured(tuning, trial, part):
+        return Values(values=[math.nan if trial.number == 0 else trial.number / 100])
+
+    monkeypatch.setattr(outcomes, "_values", measured)
+    complete = [trial.trial for trial in unbroken[1].trials if trial.state == "complete"]
+    assert complete[0] == 0
+    assert execute(make(), COUNT, also_optimistic=True).figures[OPTIMISTIC].trial == complete[-1]
 
 
 def test_a_database_that_tells_other_trials_than_the_outcome_is_damaged(make, unbroken, tmp_path):
