@@ -1,5 +1,7 @@
 """The student to choose: feasible, the best of those that are, and a reason that tells the truth."""
 
+import math
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -99,6 +101,15 @@ def test_where_nothing_fits_the_failing_bound_is_named_and_by_how_much():
     unknown = choose([Candidate("own", 0.9)], SHARE, Budget(latency_ms=2)).reason
     assert "its latency is not known" in unknown
     assert choose([], SHARE, Budget()).chosen is None
+
+
+def test_a_value_that_is_no_number_is_never_chosen():
+    lost = Candidate("lost", math.nan, 1.0)
+    assert choose([lost, *BOTH], SHARE).chosen.name == "large"
+    assert choose([lost, *BOTH], SHARE, Budget(latency_ms=1)).chosen != lost
+    told = choose([lost], SHARE, part="validation")
+    assert told.chosen is None
+    assert told.reason == "Nothing to choose: no accuracy on validation is a number."
 
 
 def test_the_rounding_of_means_over_seeds_decides_nothing():

@@ -67,7 +67,7 @@ class _Question:
 
 
 def choose(candidates: Sequence[Candidate], figure: Figure, budget: Budget | None = None, *, part: str = "") -> Choice:
-    """The best of those within the budget; of equals the faster, then the smaller one.
+    """The best of those within the budget; of equals the faster, then the smaller one. NaN is never chosen.
 
     Args:
         figure: the figure that decides.
@@ -81,9 +81,12 @@ def choose(candidates: Sequence[Candidate], figure: Figure, budget: Budget | Non
     question = _Question(figure, budget or Budget(), f" on {part}" if part else "")
     if not candidates:
         return Choice(None, "There is nothing to choose from.")
-    fitting = [candidate for candidate in candidates if not _misses(candidate, question)]
+    known = [candidate for candidate in candidates if not math.isnan(candidate.value)]
+    if not known:
+        return Choice(None, f"Nothing to choose: no {figure.title}{question.where} is a number.")
+    fitting = [candidate for candidate in known if not _misses(candidate, question)]
     if not fitting:
-        return Choice(None, _nothing(candidates, question))
+        return Choice(None, _nothing(known, question))
     best = min(fitting, key=lambda candidate: _rank(candidate, figure))
     return Choice(best, _reason(best, fitting, candidates, question))
 
