@@ -6,6 +6,7 @@ import warnings
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from understudy.errors import UserError
 from understudy.objective import Objective, evaluating
@@ -331,3 +332,80 @@ def test_what_no_optimizer_moves_is_warned_of(left_out: str, networks, batch) ->
     else:
         assert f"in no optimizer, it seems: {left_out}." in found[0]
     assert len(found) <= 1
+
+
+# What trains something else than it says
+
+
+def told(objective: Objective, batch, **given) -> list[str]:
+    """The warnings of two calls; those of the second would be repetitions."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        objective(*batch, **given).loss.backward()
+        first = [str(warning.message) for warning in caught]
+        objective(*batch, **given)
+    assert len(caught) == len(first)
+    return first
+
+
+def test_a_part_of_the_teacher_in_training_mode_evaluates(networks, batch) -> None:
+    teacher, student = networks
+    teacher.eval()
+    teacher[0][1] = nn.BatchNorm2d(6)  # a new module is in training mode
+    Objective(CE() + KD(), student=student, teacher=teacher)(*batch)
+    assert not any(module.training for module in teacher.modules())
+    assert teacher[0][1].num_batches_tracked == 0
+    assert student.training
+
+
+def test_a_student_that_is_its_teacher_is_refused(networks) -> None:
+    _, student = networks
+    with pytest.raises(UserError, match="the student is the teacher itself"):
+        Objective(CE() + KD(), student=student, teacher=[net(2), student])
+
+
+def test_weights_that_the_student_shares_with_its_teacher_are_warned_of(networks, batch) -> None:
+    teacher, student = networks
+    shared = nn.Sequential(teacher[0], *student[1:])
+    shared[1][0] = nn.Conv2d(6, 2, 3, stride=2)
+    [said] = told(Objective(CE() + KD(), student=shared, teacher=teacher), batch)
+    assert "the student shares 0.0.weight, 0.0.bias, 0.1.weight and 3 more with the teacher" in said
+    teacher[0].requires_grad_(False)
+    del teacher[0][1], shared[0]
+    assert told(Objective(CE() + KD(), student=nn.Sequential(teacher[0], *shared), teacher=teacher), batch) == []
+
+
+class Checkpointed(nn.Sequential):
+    def __init__(self, again: bool):
+        super().__init__(*net(2))
+        self.again = again
+
+    def forward(self, x: Tensor) -> Tensor:
+        first = checkpoint(self[0], x.requires_grad_(), use_reentrant=self.again)
+        return nn.Sequential(*list(self)[1:])(first)
+
+
+def test_a_tap_without_gradient_into_the_student_is_warned_of(networks, batch) -> None:
+    teacher, frozen = networks
+    frozen[0].requires_grad_(False)
+    terms = CE() + Hint("0.0 -> 0.0")
+    ways = [frozen, Checkpointed(again=True), Checkpointed(again=False)]
+    lines = [told(Objective(terms, student=s, teacher=teacher, example=batch[0][:2]), batch) for s in ways]
+    assert ["no gradient passes through '0.0' into the student" in "".join(said) for said in lines] == [1, 1, 0]
+    probed = net(2).requires_grad_(False)  # nothing of it learns, as intended
+    assert told(Objective(terms, student=probed, teacher=teacher, example=batch[0][:2]), batch) == []
+
+
+def test_probabilities_in_place_of_logits_are_warned_of(networks, batch) -> None:
+    teacher, student = networks
+    softened = nn.Sequential(*teacher, nn.Softmax(1))
+    [said] = told(Objective(CE() + KD(), student=student, teacher=softened), batch)
+    assert said.startswith("the class scores of the teacher: they are probabilities")
+
+
+def test_weights_over_epochs_want_the_epoch(networks, batch) -> None:
+    teacher, student = networks
+    terms = CE() + KD() * linear(4, 1, epochs=10)
+    [said] = told(Objective(terms, student=student, teacher=teacher), batch)
+    assert said == "the weights of kd change over the epochs and stay at epoch 0: pass epoch="
+    assert told(Objective(terms, student=student, teacher=teacher), batch, epoch=0) == []

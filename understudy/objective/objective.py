@@ -1,5 +1,6 @@
 """An objective: terms bound to a student and its teachers, callable in any training loop."""
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
@@ -15,6 +16,7 @@ from understudy.errors import UserError
 from understudy.nested import Nested
 from understudy.objective.balance import Balance
 from understudy.objective.mc_dropout import Dropouts
+from understudy.objective.notices import notices
 from understudy.objective.readings import (
     common_dtype,
     detached,
@@ -26,7 +28,7 @@ from understudy.objective.readings import (
     with_gradient,
     without_teachers_graph,
 )
-from understudy.objective.refusals import refuse, refuse_observing, refuse_place, refuse_targets
+from understudy.objective.refusals import refuse, refuse_observing, refuse_place, refuse_same, refuse_targets
 from understudy.objective.second_derivatives import differentiable_twice
 from understudy.objective.side_stream import Beside
 from understudy.objective.term import (
@@ -92,8 +94,8 @@ class Objective(nn.Module):
         queue: a CUDA stream for the teachers' forward passes; by default they run in the current stream.
         facts: facts of the data, for terms with a memory of single samples.
         task: the task of the targets and answers; classification by default.
-        watch: warn of parameters that have gradients and that no optimizer moves. A trainer that makes the
-            optimizers itself does without.
+        watch: warn at the first call of what trains on without a word, and later of parameters that have gradients and
+            that no optimizer moves. A trainer that checks, and makes the optimizers, does without.
         in_step: the caller averages all gradients over the processes, and runs a sharded student within ``in_pass``.
     """
 
@@ -136,6 +138,7 @@ class Objective(nn.Module):
                 "a term reads taps or dropout's samples, or owns modules, so shapes must be traced: "
                 "pass example=, a small batch of inputs"
             )
+        refuse_same(student, teachers)
         # Tuples, so that the networks are not registered: their parameters are not this module's.
         self.cut = reads.student and not reads.student_output
         cut = self.cut and (in_step or not is_sharded(student))  # FSDP2 counts on a forward pass that ends
@@ -159,6 +162,7 @@ class Objective(nn.Module):
             self.balance.to(next(self.student.parameters()).device)
         self.whole: WholeBatch | None = None  # where several processes train
         self._unmoved = Unmoved(self.student, self.owned, self.adversaries) if watch else None
+        self._unnoticed, self._epoch_given = watch, True
 
     def as_module(self, adversaries: torch.optim.Optimizer | None = None) -> "Step":
         """The whole step as one module, to be wrapped by DistributedDataParallel, ``fully_shard`` or a trainer.
@@ -196,15 +200,20 @@ class Objective(nn.Module):
     if TYPE_CHECKING:  # the type of nn.Module's call is unknown
 
         def __call__(
-            self, inputs: Nested, targets: Nested | None = None, *, epoch: float = 0.0, ids: Tensor | None = None
+            self,
+            inputs: Nested,
+            targets: Nested | None = None,
+            *,
+            epoch: float | None = None,
+            ids: Tensor | None = None,
         ) -> Outcome: ...
 
     def forward(
-        self, inputs: Nested, targets: Nested | None = None, *, epoch: float = 0.0, ids: Tensor | None = None
+        self, inputs: Nested, targets: Nested | None = None, *, epoch: float | None = None, ids: Tensor | None = None
     ) -> Outcome:
         """The loss of one batch; where no term reads targets, they can be left out.
 
-        Schedules of weights read ``epoch``, which may be fractional.
+        Schedules of weights read ``epoch``, which may be fractional; without it they stay at epoch 0.
         """
         return self.judge(self.read(inputs, targets, epoch=epoch, ids=ids))
 
@@ -213,7 +222,7 @@ class Objective(nn.Module):
         inputs: Nested,
         targets: Nested | None = None,
         *,
-        epoch: float = 0.0,
+        epoch: float | None = None,
         ids: Tensor | None = None,
         answers: Sequence[Answer] | Callable[[], Sequence[Answer]] | None = None,
         student: Answer | None = None,
@@ -225,6 +234,7 @@ class Objective(nn.Module):
         """
         if targets is None:
             targets = no_targets(inputs)
+        self._epoch_given, epoch = epoch is not None, epoch or 0.0
         if not self._placed:
             self._check_place(targets, observed=student is not None)
         if self.terms.reads.input_gradients:
@@ -241,8 +251,8 @@ class Objective(nn.Module):
             student = self._converted(student)
         self._queue.join()
         network = self._teachers[0].network if self._teachers else None
-        if network is not None and network.training and self.terms.reads.teacher_network:
-            network.eval()  # its answers were given, so that ``ask`` has not done it
+        if network is not None and self.terms.reads.teacher_network:
+            self._teachers[0].evaluate()  # where its answers were given, ``ask`` has not done it
         reading = Reading(targets, student, teachers, epoch, ids, samples, inputs, network, self.student, self.task)
         if self.whole is None or not self._whole_reads.batch:
             return reading
@@ -317,8 +327,13 @@ class Objective(nn.Module):
 
     def judge(self, reading: Reading) -> Outcome:
         """The loss of answers that are there already (stored teacher answers, a forward pass of the caller's)."""
-        if self._unmoved is not None and self.training and not torch.compiler.is_compiling():
-            self._unmoved = self._unmoved.look()
+        if self.training and not torch.compiler.is_compiling():
+            if self._unnoticed and torch.is_grad_enabled():
+                self._unnoticed = False
+                for notice in notices(self, reading, epoch_given=self._epoch_given):
+                    warnings.warn(notice, stacklevel=3)
+            if self._unmoved is not None:
+                self._unmoved = self._unmoved.look()
         means: dict[str, Tensor] = {}
         plain = widened(without_teachers_graph(reading)) if self.terms.reads.gradients else reading
         seen, with_graph, idle = self._seen(plain), self._seen(reading), self._idle(reading.epoch)
@@ -463,8 +478,7 @@ class Objective(nn.Module):
         return self.task.fits(student.named, teacher.named)
 
     def _ask(self, teacher: TappedNetwork, inputs: Nested) -> Answer:
-        if teacher.network.training:
-            teacher.network.eval()
+        teacher.evaluate()
         if self.terms.reads.gradients:  # also of a teacher whose weights ask for none
             inputs = nested.each(with_gradient, inputs)
         with torch.set_grad_enabled(self.terms.reads.gradients), self._teaching(), self._differentiable_twice():

@@ -1,6 +1,7 @@
 """Where an objective would train something else than it says: on several processes, in a wrapper that passes it by."""
 
 import warnings
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from torch import nn
@@ -10,7 +11,7 @@ from understudy.nested import Nested
 from understudy.objective.labels import Labels
 from understudy.objective.term import without_targets
 from understudy.ranks import averaging, is_sharded, passed_by, ranks, wrapper
-from understudy.taps import is_compiled
+from understudy.taps import inner, is_compiled
 from understudy.tasks.classification import require_distributions
 
 if TYPE_CHECKING:
@@ -55,6 +56,12 @@ def refuse_place(objective: "Objective") -> None:
         )
     else:
         warnings.warn(UNAVERAGED, stacklevel=4)
+
+
+def refuse_same(student: nn.Module, teachers: Sequence[nn.Module]) -> None:
+    """A UserError where the student is a teacher: it would train in evaluation mode, and learn from itself."""
+    if any(inner(teacher) is inner(student) for teacher in teachers):
+        raise UserError("the student is the teacher itself, one object: train a copy of it, copy.deepcopy(teacher)")
 
 
 def refuse_observing(objective: "Objective") -> None:

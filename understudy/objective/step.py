@@ -65,11 +65,16 @@ class Step(nn.Module):
     if TYPE_CHECKING:
 
         def __call__(
-            self, inputs: Nested, targets: Nested | None = None, *, epoch: float = 0.0, ids: Tensor | None = None
+            self,
+            inputs: Nested,
+            targets: Nested | None = None,
+            *,
+            epoch: float | None = None,
+            ids: Tensor | None = None,
         ) -> Outcome: ...
 
     def forward(
-        self, inputs: Nested, targets: Nested | None = None, *, epoch: float = 0.0, ids: Tensor | None = None
+        self, inputs: Nested, targets: Nested | None = None, *, epoch: float | None = None, ids: Tensor | None = None
     ) -> Outcome:
         """One step on this rank's slice of a batch, as `Objective` takes it on a whole batch."""
         objective = self.objective

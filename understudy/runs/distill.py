@@ -11,7 +11,7 @@ from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from torch import Tensor, nn
+from torch import nn
 
 from understudy import bounds
 from understudy.answers import StoredAnswers
@@ -22,6 +22,7 @@ from understudy.errors import UserError
 from understudy.files import SCRATCH
 from understudy.methods import Method
 from understudy.objective import evaluating
+from understudy.objective.sharing import shared_tensors
 from understudy.objective.term import Expression
 from understudy.plans import TrainingCache
 from understudy.plans.engines.processes import check_sendable
@@ -303,38 +304,13 @@ def _require_apart(student: object, teacher: object) -> None:
         return
     if student is teacher:
         raise UserError("the student is the teacher itself, one object: train a copy of it, copy.deepcopy(teacher)")
-    held: dict[int, list[range]] = {}
-    for _, tensor in _named_tensors(teacher):
-        storage, place = _memory(tensor)
-        held.setdefault(storage, []).append(place)
-    shared = []
-    for name, tensor in _named_tensors(student):
-        storage, place = _memory(tensor)
-        trained = tensor.requires_grad or not isinstance(tensor, nn.Parameter)
-        if trained and any(place.start < other.stop and other.start < place.stop for other in held.get(storage, ())):
-            shared.append(name)
+    shared = shared_tensors(student, teacher)
     if shared:
         more = f" and {len(shared) - 3} more" if len(shared) > 3 else ""
         raise UserError(
             f"the student shares {', '.join(shared[:3])}{more} with the teacher, so its training would change the "
             "teacher: give the student copies, copy.deepcopy(module) or tensor.clone()"
         )
-
-
-def _named_tensors(network: nn.Module) -> list[tuple[str, Tensor]]:
-    """The parameters, and the buffers that a training may move: those of floating point."""
-    buffers = [(name, buffer) for name, buffer in network.named_buffers() if buffer.is_floating_point()]
-    return [*network.named_parameters(), *buffers]
-
-
-def _memory(tensor: Tensor) -> tuple[int, range]:
-    """The memory that holds the tensor's values, and which of its bytes; none of a tensor that has none of its own."""
-    plain = type(tensor) in (Tensor, nn.Parameter)  # neither a lazy one, nor one that stands for several
-    if not plain or tensor.is_meta or not tensor.numel():
-        return 0, range(0)
-    last = sum((count - 1) * stride for count, stride in zip(tensor.shape, tensor.stride(), strict=True))
-    start = tensor.data_ptr()
-    return tensor.untyped_storage().data_ptr(), range(start, start + (last + 1) * tensor.element_size())
 
 
 def _refuse_import_in_worker() -> None:

@@ -347,6 +347,12 @@ class TappedNetwork:
         self._dtype = precision_of(network)
         compiled = any(map(is_compiled, layers(network)))
         self._run = self._compiled() if self.taps and compiled else self._eager
+        self._parts = tuple(network.modules())
+
+    def evaluate(self) -> None:
+        """Puts the network into evaluation mode, also where only a part of it is in training mode (a new head)."""
+        if any(module.training for module in self._parts):
+            self.network.eval()
 
     def __call__(self, *args: object, **kwargs: object) -> Answer:
         if self._dtype is not None and not by_autocast(self.network, self._dtype):

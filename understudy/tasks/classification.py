@@ -70,6 +70,23 @@ def are_distributions(rows: Tensor) -> Tensor:
     return (rows >= 0).all(1) & ((rows.sum(1) - 1).abs() < 0.01)
 
 
+def remark_on_probabilities(answer: Values) -> str | None:
+    """What to say of class scores that are probabilities already, as of a network that ends with a softmax.
+
+    >>> remark_on_probabilities({"logits": torch.zeros(2, 3)}) is None
+    True
+    """
+    scores = answer.get(LOGITS)
+    if scores is None or scores.ndim != 2 or scores.shape[1] < 2 or not len(scores):
+        return None
+    if not bool(are_distributions(scores).all()):
+        return None
+    return (
+        "they are probabilities, with a sum of 1 for each sample, and losses take them for logits: take the softmax "
+        "off its end, or answer with their logarithm"
+    )
+
+
 def require_classes(logits: Tensor, dim: int = -1) -> None:
     """At least two class scores: the softmax of a single one is 1 whatever it is, and trains nothing."""
     if logits.shape[dim] < 2:

@@ -13,8 +13,7 @@ from understudy.models import Output, OwnTokens
 from understudy.models.backbone import has_fresh_statistics
 from understudy.objective import evaluating
 from understudy.taps import call, inner, layers
-from understudy.tasks import Values
-from understudy.tasks.classification import LOGITS, are_distributions
+from understudy.tasks.classification import remark_on_probabilities
 from understudy.tasks.words import tables_of
 from understudy.training.preflight.findings import ABOUT_ANSWERS, Finding
 
@@ -56,7 +55,7 @@ def check_network(
         return
     if wrong:
         yield Finding("warning", role, f"{wrong}: it can teach by its hidden values alone, and has no figures")
-    if not wrong and (told := _probabilities(answer)):
+    if not wrong and (told := remark_on_probabilities(answer)):
         yield Finding("warning", f"{role}{ABOUT_ANSWERS}", told)
     body = getattr(inner(network), "backbone", None)
     held = not teaches and getattr(inner(network), "statistics_held", False)
@@ -72,14 +71,3 @@ def check_network(
     )
     parameters = sum(p.numel() for p in network.parameters())
     yield Finding("ok", role, f"{type(inner(network)).__name__}, {parameters:,} parameters{before}")
-
-
-def _probabilities(answer: Values) -> str | None:
-    """What to say of class scores that are probabilities already, as of a network that ends with a softmax."""
-    scores = answer.get(LOGITS)
-    if scores is None or scores.ndim != 2 or scores.shape[1] < 2 or not bool(are_distributions(scores).all()):
-        return None
-    return (
-        "they are probabilities, with a sum of 1 for each sample, and losses take them for logits: take the softmax "
-        "off its end, or answer with their logarithm"
-    )

@@ -132,6 +132,7 @@ def _dry_run(
         facts=facts,
         teaching=settings.of_teacher.autocast,
         task=data.task,
+        watch=False,
     )
     notes: list[str] = []
     forms = stand_ins.use(objective, teachers, data, settings, notes.append)
@@ -143,7 +144,15 @@ def _dry_run(
     for number, (name, part) in enumerate(objective.parts.items()):
         settings.reseed(derived_seed(seed, "check", stage.name, number))
         full = replace(part, schedule=None)  # a term with initial weight 0 trains later
-        alone = Objective(Sum((full,)), student=student, teacher=teachers, example=example, facts=facts, task=data.task)
+        alone = Objective(
+            Sum((full,)),
+            student=student,
+            teacher=teachers,
+            example=example,
+            facts=facts,
+            task=data.task,
+            watch=False,
+        )
         about = f"{subject}, term {name!r}"
         norm, finding = _check_term(about, alone, part.weight(0.0), inputs, batch, settings)
         yield finding
