@@ -1,5 +1,6 @@
 """Detection: suppression and assignment against loops, boxes that move, letterboxes, training, the report."""
 
+import copy
 import json
 
 import numpy as np
@@ -311,7 +312,7 @@ def test_a_student_that_is_its_teacher_learns_no_boxes_from_it(term):
     torch.manual_seed(0)
     teacher = Detector(2)
     batch = next(data.train.in_order(8, torch.device("cpu")))
-    same = Objective(term, student=teacher, teacher=teacher, task=data.task)(batch.inputs, batch.targets)
+    same = Objective(term, student=copy.deepcopy(teacher), teacher=teacher, task=data.task)(batch.inputs, batch.targets)
     other = Objective(term, student=Detector(2), teacher=teacher, task=data.task)(batch.inputs, batch.targets)
     assert other.loss > 0
     other.loss.backward()
@@ -356,7 +357,7 @@ def test_fgd_leaves_a_student_alone_that_has_the_teachers_maps():
     data, teacher = made("detection"), Detector(2)
     batch = next(data.train.in_order(8, torch.device("cpu")))
     given = {"teacher": teacher, "example": batch.inputs[:2], "task": data.task}
-    same = Objective(FGD("conv -> conv"), student=teacher, **given)(batch.inputs, batch.targets).loss
+    same = Objective(FGD("conv -> conv"), student=copy.deepcopy(teacher), **given)(batch.inputs, batch.targets).loss
     other = Objective(FGD("conv -> conv"), student=Detector(2, 4), **given)(batch.inputs, batch.targets).loss
     assert same.item() == pytest.approx(0.0, abs=1e-7)
     assert other > 0

@@ -1,5 +1,6 @@
 """What is special of the terms in ``rows_features_b``, and that their methods train from the taps that are proposed."""
 
+import copy
 import importlib
 from dataclasses import replace
 
@@ -317,7 +318,11 @@ def test_what_goes_around_a_map_that_is_replaced_is_a_remark():
 def test_the_weight_of_maps_that_the_authors_do_not_take_for_resnets_is_a_remark():
     stages = tuple(f"layer{n} -> layer{n}" for n in (1, 2, 3))
     narrow, deep, wide = build("resnet8"), build("resnet14"), build("resnet8x4")
-    for maps, student, teacher, remarks in ((5.0, narrow, deep, 1), (0.02, narrow, deep, 0), (5.0, wide, wide, 0)):
+    for maps, student, teacher, remarks in (
+        (5.0, narrow, deep, 1),
+        (0.02, narrow, deep, 0),
+        (5.0, wide, copy.deepcopy(wide), 0),
+    ):
         objective = Objective(
             FCFD(stages, maps=maps), student=student, teacher=teacher, example=torch.rand(2, 3, 32, 32)
         )

@@ -327,13 +327,9 @@ class Objective(nn.Module):
 
     def judge(self, reading: Reading) -> Outcome:
         """The loss of answers that are there already (stored teacher answers, a forward pass of the caller's)."""
-        if self.training and not torch.compiler.is_compiling():
-            if self._unnoticed and torch.is_grad_enabled():
-                self._unnoticed = False
-                for notice in notices(self, reading, epoch_given=self._epoch_given):
-                    warnings.warn(notice, stacklevel=3)
-            if self._unmoved is not None:
-                self._unmoved = self._unmoved.look()
+        watching = self.training and not torch.compiler.is_compiling()
+        if self._unmoved is not None and watching:
+            self._unmoved = self._unmoved.look()
         means: dict[str, Tensor] = {}
         plain = widened(without_teachers_graph(reading)) if self.terms.reads.gradients else reading
         seen, with_graph, idle = self._seen(plain), self._seen(reading), self._idle(reading.epoch)
@@ -349,6 +345,10 @@ class Objective(nn.Module):
             with self._draws(reading, self.parts[name].term):
                 own = self._own_loss(name, owned, seen(name))
             total = total if own is None else total + own
+        if self._unnoticed and watching and torch.is_grad_enabled():
+            self._unnoticed = False
+            for notice in notices(self, reading, epoch_given=self._epoch_given):
+                warnings.warn(notice, stacklevel=3)
         answer = {name: value.detach() for name, value in reading.student.named.items()}
         return Outcome(total, {name: mean.detach() for name, mean in means.items()}, weighted, answer)
 
