@@ -87,7 +87,13 @@ def test_every_path_is_trained_with_shared_beginnings_once(search, tmp_path):
     by_path = {tuple(edge.path): edge.test.values for edge in found.edges}
     assert last == by_path[tuple(found.best)]
     assert result.methods["kd"].figures["accuracy"].values == by_path[8, 2]
+    assert result.kept_because == "the best path, of its seeds the best on validation"
     assert (tmp_path / "run" / "result.json").read_text() == result.text()
+
+
+def test_a_method_that_the_recipe_names_is_kept_in_place_of_the_best_path(search):
+    result = search("seeds=[0]", "path.strategy=best-first", "keep='kd'").execute()
+    assert (result.kept, result.kept_because) == ("kd-0", "the recipe keeps kd")
 
 
 @pytest.mark.parametrize(("strategy", "edges"), [("best-first", 6), ("limited", 5), ("rule", 2)])

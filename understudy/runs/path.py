@@ -53,6 +53,7 @@ class PathRun(Run):
         self.budget, self.observer = budget, observer
         self.search: Search | None = None
         self.answer: Answer | None = None
+        self.keeps_named = False  # whether the student is of the method that the recipe names, and not of the best path
 
     @staticmethod
     def first(recipe: Recipe, builder: Builder) -> Plan:
@@ -182,7 +183,12 @@ class PathRun(Run):
     def summary(self) -> Result:
         assert self.search is not None
         assert self.answer is not None
-        return super().summary().model_copy(update={"path": self._path_record(self.search, self.answer)})
+        result = super().summary()
+        because = result.kept_because
+        if not self.keeps_named:
+            because = f"the best path{because.removeprefix(f'the recipe keeps {self.recipe.keep}')}"
+        path = self._path_record(self.search, self.answer)
+        return result.model_copy(update={"kept_because": because, "path": path})
 
     def _adopt(self, best: tuple[Size, ...], search: Search) -> None:
         tables: dict[str, MethodTable] = {}
@@ -193,7 +199,8 @@ class PathRun(Run):
             tables[self.path_networks.method] = self.path_networks.learns.model_copy(update={"assistants": ()})
         if len(best) > 2:
             tables[BEST] = self.path_networks.best(best)
-        kept = self.recipe.keep if self.recipe.keep in tables else list(tables)[-1]  # by default the best path
+        self.keeps_named = self.recipe.keep in tables
+        kept = self.recipe.keep if self.keeps_named else list(tables)[-1]
         self.adopt(self.recipe.model_copy(update={"methods": tables, "keep": kept}))
 
     def _alone(self) -> list[Edge]:
