@@ -60,6 +60,8 @@ def test_one_trainings_card_is_its_own(run):
 def test_the_card_of_a_call_and_of_a_bare_folder(shipped, tmp_path):
     folder = shutil.copytree(shipped.folder, tmp_path / "student")
     text = write_card(folder).read_text()
+    assert "standard deviation" not in text  # of one seed there is none
+    assert "It was trained on a single seed" in text
     assert ModelCard.load(folder / "README.md").data.eval_results
     for name in ("student.onnx", "student.int8.onnx", "student.pt2"):
         assert f"| `{name}` |" in text

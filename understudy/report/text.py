@@ -95,7 +95,8 @@ def _measured(result: Result) -> str:
     data = result.data
     sentence = f"Measured once, on {count(data.measured)} {data.measured_on} samples; {count(data.train)} trained, "
     sentence += f"{count(data.validation)} selected."
-    return sentence + f" Mean ± sample standard deviation over seeds {', '.join(map(str, result.seeds))}."
+    seeds = ", ".join(map(str, result.seeds))
+    return sentence + (f" Mean ± sample standard deviation over seeds {seeds}." if "," in seeds else f" Seed {seeds}.")
 
 
 def _where(result: Result) -> str:
