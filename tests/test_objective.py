@@ -3,6 +3,7 @@
 import copy
 import warnings
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -49,6 +50,15 @@ def test_terms_add_and_scale() -> None:
 def test_schedules() -> None:
     assert [linear(4, 1, epochs=10, delay=5).at(e) for e in (0, 5, 10, 15, 99)] == [4, 4, 2.5, 1, 1]
     assert [step(0, 1, epoch=2).at(e) for e in (0, 1.99, 2, 3)] == [0, 0, 1, 1]
+
+
+def test_what_is_no_weight_and_no_term_is_told() -> None:
+    assert str(KD() * np.float32(0.5)) == "0.5 * KD()"
+    with pytest.raises(UserError, match="the weight of KD\\(\\) is a Tensor"):
+        KD() * torch.tensor(0.5)  # type: ignore[operator]
+    for wrong in ([CE(), KD()], CE):
+        with pytest.raises(UserError, match="terms are added"):
+            Objective(wrong, student=nn.Linear(2, 2))  # type: ignore[arg-type]
 
 
 def test_two_hints_have_two_names() -> None:

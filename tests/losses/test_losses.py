@@ -238,3 +238,27 @@ def test_at_temperature_one_nothing_is_divided_and_every_bit_is_the_same(dtype: 
         assert given.grad is not None
         found += [value, given.grad]
     assert all(torch.equal(one, other) for one, other in zip(found, found[2:], strict=False))
+
+
+@pytest.mark.parametrize("form", ["forward", "reverse", "js", "skew", "skew-reverse", "tv"])
+def test_a_class_that_both_mask_has_no_part_in_a_divergence(form):
+    student, teacher = (torch.randn(3, 4, generator=torch.Generator().manual_seed(seed)) for seed in (0, 1))
+    found, wanted = student.clone().requires_grad_(), student[:, :3].clone().requires_grad_()
+    masked = torch.tensor([False, False, False, True])
+    loss = losses.soft_divergence(
+        found.masked_fill(masked, -torch.inf), teacher.masked_fill(masked, -torch.inf), form=form
+    )
+    alone = losses.soft_divergence(wanted, teacher[:, :3], form=form)
+    torch.testing.assert_close(loss, alone)
+    loss.sum().backward()
+    alone.sum().backward()
+    torch.testing.assert_close(found.grad, torch.nn.functional.pad(wanted.grad, (0, 1)))
+
+
+def test_an_unlabelled_sample_has_a_cross_entropy_of_0():
+    logits = torch.randn(3, 4, generator=torch.Generator().manual_seed(0))
+    values = losses.cross_entropy(logits, torch.tensor([1, -100, 2]), label_smoothing=0.1)
+    assert values[1] == 0
+    torch.testing.assert_close(
+        values[[0, 2]], losses.cross_entropy(logits[[0, 2]], torch.tensor([1, 2]), label_smoothing=0.1)
+    )

@@ -97,8 +97,10 @@ def _kl(one: Tensor, other: Tensor) -> Tensor:
 
 
 def _mixed(t: Tensor, s: Tensor, share: float) -> Tensor:
-    """``log(share t + (1 - share) s)``."""
-    return torch.logaddexp(t + log(share), s + log(1 - share))
+    """``log(share t + (1 - share) s)``; a class that is masked in both stays so, and has no gradient."""
+    masked = (t == -torch.inf) & (s == -torch.inf)  # whose logaddexp has a gradient of NaN
+    one, other = (values.masked_fill(masked, 0.0) for values in (t, s))
+    return torch.logaddexp(one + log(share), other + log(1 - share)).masked_fill(masked, -torch.inf)
 
 
 def _among_top(student: Tensor, teacher: Tensor, top: int) -> tuple[Tensor, Tensor]:

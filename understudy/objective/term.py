@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from itertools import zip_longest
+from numbers import Real
 from typing import ClassVar, Literal, Protocol
 
 import torch
@@ -257,12 +258,17 @@ class Weighted:
     balanced: bool = False
 
     def times(self, weight: "float | WeightSchedule | auto") -> "Weighted":
-        if isinstance(weight, (int, float)):
+        if isinstance(weight, (int, float, Real)):  # NumPy's numbers are real ones
             if not 0 <= weight <= LARGEST or self.factor * weight > LARGEST:  # NaN, too
                 raise UserError(f"the weight {shown(weight)} of {self.term}: give one from 0 to {LARGEST:g}")
-            return replace(self, factor=self.factor * weight)
+            return replace(self, factor=self.factor * float(weight))
         if isinstance(weight, auto):
             return replace(self, factor=self.factor * weight.size, balanced=True)
+        if not callable(getattr(weight, "at", None)):
+            raise UserError(
+                f"the weight of {self.term} is a {type(weight).__name__}: give a number, a schedule such as "
+                "linear(4, 1, epochs=10), or auto(); for a weight that learns take outcome.weighted"
+            )
         if self.schedule is not None:
             raise UserError(f"{self.term} has a schedule of weights already; it takes one only")
         return replace(self, schedule=weight)
@@ -433,6 +439,8 @@ def as_sum(expression: Expression) -> Sum:
     >>> len(as_sum(KD()).terms)
     1
     """
+    if not isinstance(expression, Expression):
+        raise UserError(f"terms are added, as in CE() + 0.9 * KD(), and not {shown(expression)}")
     return Sum(expression.parts)
 
 

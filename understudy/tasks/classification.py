@@ -29,6 +29,7 @@ def cross_entropy(logits: Tensor, labels: Tensor, *, label_smoothing: float = 0.
     """Cross-entropy with the labels, one value per sample.
 
     ``-sum_c y_c log softmax(z)_c``; ``labels`` are class numbers (N) or distributions (N, C), as mixup makes them.
+    The value of a sample of class -100 is 0, and a mean over the batch counts it, which PyTorch's mean does not.
 
     >>> cross_entropy(torch.zeros(1, 2), torch.tensor([0]))
     tensor([0.6931])
