@@ -135,7 +135,7 @@ def test_latencies_are_of_the_batch_and_leave_the_mode():
         assert 0 < latency.p50 <= latency.p95
         assert (latency.batch, latency.threads) == (3, torch.get_num_threads())
     assert network.training
-    assert dataclasses.asdict(found["module"]).keys() == {"p50", "p95", "batch", "threads"}
+    assert dataclasses.asdict(found["module"]).keys() == {"p50", "p95", "batch", "threads", "others"}
 
 
 def test_onnx_runtime_answers_as_pytorch_does(monkeypatch):
