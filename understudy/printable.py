@@ -1,6 +1,7 @@
 """Text from files and people as it is shown: nothing in it steers a terminal, and a value has a bounded length."""
 
 import unicodedata
+from collections.abc import Sequence
 
 VALUE = 80  # characters of a value that a message repeats
 WORD, LINE, LINES = 300, 2_000, 60  # of a message: the longest run without a space, the longest line, the most lines
@@ -31,6 +32,16 @@ def shown(value: object, limit: int = VALUE) -> str:
     except (ValueError, RecursionError):  # a number or a nesting too large to be written down
         text = f"a {type(value).__name__}"
     return printable(_shortened(text, limit))
+
+
+def some(names: Sequence[str], most: int = 3) -> str:
+    """The first few names, and how many there are besides.
+
+    >>> some(["conv1", "bn1", "conv2", "bn2"])
+    'conv1, bn1, conv2 and 1 more'
+    """
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return f"{', '.join(names[:most])}{more}"
 
 
 def message(text: str) -> str:

@@ -72,13 +72,20 @@ class Hearing(Callback):
         self.notes.append(text)
 
 
-def test_two_workers_give_the_bytes_of_one_and_begin_with_what_needs_nothing(make_run, tmp_path, expected, capfd):
-    hearing = Hearing()
-    run = make_run(text=RECIPE, engine=lambda builders, callback, stop: Processes(2, callback, stop), callback=hearing)
+def test_two_workers_give_the_bytes_of_one_and_work_at_once(make_run, tmp_path, expected, capfd):
+    hearing, at_work = Hearing(), []
+
+    class Watched(Processes):
+        def next(self):
+            at_work.append({worker.job.name for worker in self._alive if worker.job})
+            return super().next()
+
+    run = make_run(text=RECIPE, engine=lambda builders, callback, stop: Watched(2, callback, stop), callback=hearing)
     result = run.execute()
     assert students(tmp_path / "run") == expected
-    begun = [name for what, name in hearing.heard if what == "begins"]  # on a busy machine one worker may come late
-    assert set(begun[:2]) == {"teacher-0", "alone-0"}
+    begun = [name for what, name in hearing.heard if what == "begins"]
+    assert at_work[0] == set(begun[:2]) == {"teacher-0", "alone-0"}
+    assert max(map(len, at_work)) == 2
     assert sorted(name for what, name in hearing.heard if what == "ends") == sorted(TRAININGS)
     assert [row.seed for row in result.methods["kd"].trainings] == [0, 1]
     assert "Warning" not in capfd.readouterr().err  # of Python, as a worker starts

@@ -159,9 +159,9 @@ def penn_fudan(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_a_folder_of_penn_fudan_that_was_unpacked_in_part_is_told(penn_fudan, monkeypatch):
+def test_a_folder_with_a_part_of_penn_fudan_gives_a_warning(penn_fudan, monkeypatch):
     monkeypatch.setattr(pennfudan, "IMAGES", 11)
-    with pytest.warns(UserWarning, match=r"PNGImages has 10 images, and Penn-Fudan 11: its folds are other ones"):
+    with pytest.warns(UserWarning, match=r"PNGImages has 10 of Penn-Fudan's 11 images: the folds differ"):
         load("pennfudan", penn_fudan, size=16)
 
 

@@ -97,8 +97,7 @@ def frontier(candidates: Sequence[Candidate], figure: Figure) -> list[Candidate]
 
 
 def _rank(candidate: Candidate, figure: Figure) -> tuple[float, float, float]:
-    value = -math.inf if math.isnan(candidate.value) else figure.quality(candidate.value)
-    return -value, _cost(candidate.latency_ms), _cost(candidate.bytes)
+    return -figure.quality(candidate.value), _cost(candidate.latency_ms), _cost(candidate.bytes)
 
 
 def _cost(value: float | None) -> float:

@@ -25,7 +25,7 @@ from understudy.taps import call, inner, layers
 from understudy.tasks.words import of_table
 
 WARM_UP = 3  # calls that are not counted
-TICKS = 0.2  # seconds from which on the kernel's clock of 10 ms tells what other programs took
+LEAST = 0.2  # seconds in which other programs are looked for: the kernel counts their time in steps of 10 ms
 # ONNX Runtime's threads wait for work with a busy core between two calls; in between, others are timed.
 NO_WAITING = "session.force_spinning_stop", "1"
 
@@ -141,7 +141,7 @@ def _timed(network: Callable[..., object], example: Nested) -> float:
 
 def _others(before: ProcessorTime | None, seconds: float) -> float:
     """Cores that other programs took, or 0 where each thread had a core of its own."""
-    if before is None or seconds < TICKS:
+    if before is None or seconds < LEAST:
         return 0.0
     others = round(before.others(seconds), 1)
     return others if torch.get_num_threads() + others > (os.cpu_count() or 1) + 0.25 else 0.0

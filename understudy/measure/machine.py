@@ -60,7 +60,8 @@ class ProcessorTime:
     def others(self, seconds: float) -> float:
         """How many cores other programs have kept busy since then."""
         now = ProcessorTime.now()
-        assert now is not None
+        if now is None:
+            return 0.0
         return max(0.0, (now.everything - self.everything - (now.own - self.own)) / seconds)
 
 

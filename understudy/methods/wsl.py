@@ -10,12 +10,11 @@ Weight, temperature: 2.5 and 2, as in the authors' code for ImageNet.
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from understudy.bounds import Temperature
 from understudy.methods.method import one_stage
-from understudy.methods.shared.logits import LogitTerm, check_same, divergence
+from understudy.methods.shared.logits import LogitTerm, check_same, divergence, softened
 from understudy.objective.labels import cross_entropy
 from understudy.objective.term import Reading
 from understudy.precision import wide
@@ -44,9 +43,7 @@ def weighted_soft_labels(
     """
     check_same(student_logits, teacher_logits)
     student, teacher = wide(student_logits), wide(teacher_logits)
-    soft = divergence(
-        F.log_softmax(student / temperature, dim=-1), F.log_softmax(teacher / temperature, dim=-1), form="ce"
-    )
+    soft = divergence(softened(student, temperature), softened(teacher, temperature), form="ce")
     ratio = cross_entropy(student.detach(), labels) / (cross_entropy(teacher.detach(), labels) + 1e-7)
     return -(-ratio).expm1() * temperature**2 * soft
 

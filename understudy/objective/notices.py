@@ -1,17 +1,16 @@
-"""What an objective tells at its first call in training: mistakes that a loop of one's own trains on without a word."""
+"""The warnings of an objective's first call in training: mistakes in a loop of one's own that raise no error."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from understudy.objective.sharing import shared_tensors
 from understudy.objective.term import Reading
+from understudy.printable import some
 from understudy.taps import Answer
 from understudy.tasks.classification import remark_on_probabilities
 
 if TYPE_CHECKING:
     from understudy.objective.objective import Objective
-
-FEW = 3  # names in a message
 
 
 def notices(objective: "Objective", reading: Reading, *, epoch_given: bool) -> Iterator[str]:
@@ -24,7 +23,7 @@ def notices(objective: "Objective", reading: Reading, *, epoch_given: bool) -> I
     for teacher in objective.teachers:
         if shared := shared_tensors(objective.student, teacher.network):
             yield (
-                f"the student shares {_some(shared)} with {teacher.called}: its training changes the teacher, and what "
+                f"the student shares {some(shared)} with {teacher.called}: its training changes the teacher, and what "
                 "both hold runs in evaluation mode. Give the student copies, copy.deepcopy(module)"
             )
     names = ("the student", *(teacher.called for teacher in objective.teachers))
@@ -33,7 +32,7 @@ def notices(objective: "Objective", reading: Reading, *, epoch_given: bool) -> I
             yield f"the class scores of {name}: {said}"
     scheduled = [name for name, part in objective.parts.items() if part.schedule is not None]
     if scheduled and not epoch_given:
-        yield f"the weights of {_some(scheduled)} change over the epochs and stay at epoch 0: pass epoch="
+        yield f"the weights of {some(scheduled)} change over the epochs and stay at epoch 0: pass epoch="
 
 
 def _without_gradient(objective: "Objective", student: Answer) -> Iterator[str]:
@@ -47,12 +46,7 @@ def _without_gradient(objective: "Objective", student: Answer) -> Iterator[str]:
         still.append("the output")
     if still:
         yield (
-            f"no gradient passes through {_some(still)} into the student, whose terms teach it nothing: the layers "
-            "before are frozen, or run without gradients, as in torch.no_grad() or in a checkpoint with "
-            "use_reentrant=True"
+            f"no gradient passes through {some(still)} into the student, and the terms that read it train nothing of "
+            "the student: the layers before are frozen, or run without gradients, as in torch.no_grad() or in a "
+            "checkpoint with use_reentrant=True"
         )
-
-
-def _some(names: list[str]) -> str:
-    more = f" and {len(names) - FEW} more" if len(names) > FEW else ""
-    return f"{', '.join(names[:FEW])}{more}"

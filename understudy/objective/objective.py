@@ -94,8 +94,9 @@ class Objective(nn.Module):
         queue: a CUDA stream for the teachers' forward passes; by default they run in the current stream.
         facts: facts of the data, for terms with a memory of single samples.
         task: the task of the targets and answers; classification by default.
-        watch: warn at the first call of what trains on without a word, and later of parameters that have gradients and
-            that no optimizer moves. A trainer that checks, and makes the optimizers, does without.
+        watch: warn at the first call of mistakes that raise no error (``objective.notices``), and later of parameters
+            that have gradients and that no optimizer moves. A trainer that checks, and makes the optimizers, needs
+            neither.
         in_step: the caller averages all gradients over the processes, and runs a sharded student within ``in_pass``.
     """
 

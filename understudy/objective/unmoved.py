@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from understudy.precision import exact_dtype
+from understudy.printable import some
 from understudy.ranks import own_shard
 
 FIRST, LAST = 4, 4096  # calls after which is looked, each time twice as many
-FEW = 3  # names in a message
 
 
 class Unmoved:
@@ -49,9 +49,8 @@ class Unmoved:
             name for name, (parameter, whose) in still.items() if whose != "adversaries" and parameter.grad is not None
         ]
         if idle:
-            more = f" and {len(idle) - FEW} more" if len(idle) > FEW else ""
             warnings.warn(
-                f"in no optimizer, it seems: {', '.join(idle[:FEW])}{more}; they have gradients and have not moved in "
+                f"in no optimizer, it seems: {some(idle)}; they have gradients and have not moved in "
                 f"{self._calls} calls, while others have: pass student.parameters() and objective.owned.parameters()",
                 stacklevel=4,
             )

@@ -8,6 +8,7 @@ from typing import Literal
 from understudy.measure import Spread
 from understudy.paths.edges import SHARE, Edge, Known, Path, Size, Sizes, arrows, qualities
 from understudy.paths.strategies import Every, Strategy
+from understudy.printable import some
 from understudy.tasks import Figure
 
 
@@ -111,8 +112,7 @@ def _compared(first: Spread, second: Spread, other: str, figure: Figure) -> tupl
 def _searched(strategy: Strategy, whole: int, paths: int, left: Sequence[Edge]) -> str:
     text = f"Searched: {whole} of {paths} paths"
     if left:
-        names = ", ".join(map(str, left[:6])) + (f" and {len(left) - 6} more" if len(left) > 6 else "")
-        text += f"; the budget ended before {names}"
+        text += f"; the budget ended before {some([str(edge) for edge in left], 6)}"
     return f"{text}."
 
 

@@ -64,12 +64,12 @@ def qualities(spread: Spread, figure: Figure) -> Spread:
 
 
 def quality(value: float | None, figure: Figure) -> float:
-    """The quality of a value; a value that is none, or no number, counts as a failure, which no order puts first.
+    """The quality of a value; None counts as NaN does, as a failure, which no order puts first.
 
     >>> quality(0.25, Figure("nme", "error", "lower")), quality(math.nan, SHARE), quality(None, SHARE)
     (-0.25, -inf, -inf)
     """
-    return -math.inf if value is None or math.isnan(value) else figure.quality(value)
+    return figure.quality(math.nan if value is None else value)
 
 
 def arrows(path: Sequence[Size]) -> str:

@@ -104,8 +104,10 @@ def caveats(students: Students, choice: Choice | None = None) -> list[str]:
         sentences.append(f"Validation, which decides, has {numbers} samples: it is not the same part in all runs.")
     if len({_timed_on(result) for result in results}) > 1:
         sentences.append("The latencies come from different devices or numbers of threads: compare with care.")
-    latencies = [result.network_of(result.foremost).latency_ms for result in results]
-    sentences += sorted({latency.warning for latency in latencies if latency and latency.warning})
+    for path, record in students.records.items():
+        latency = record.result.network_of(record.result.foremost).latency_ms
+        if latency and latency.warning:
+            sentences.append(f"{path.name}: {latency.warning}")
     return sentences
 
 

@@ -112,7 +112,7 @@ class Students:
 
     def quality(self, value: float) -> float:
         """A value of the figure as a number that is better when higher; NaN is the worst."""
-        return -math.inf if math.isnan(value) else self.figure.quality(value)
+        return self.figure.quality(value)
 
 
 def _check_one_task(records: Mapping[Path, RunFiles]) -> None:

@@ -22,6 +22,7 @@ from understudy.errors import UserError
 from understudy.files import SCRATCH
 from understudy.methods import Method
 from understudy.objective import evaluating
+from understudy.objective.refusals import refuse_same
 from understudy.objective.sharing import shared_tensors
 from understudy.objective.term import Expression
 from understudy.plans import TrainingCache
@@ -29,6 +30,7 @@ from understudy.plans.engines.processes import check_sendable
 from understudy.plans.entry import RESULT
 from understudy.plans.group import Group
 from understudy.plans.training import Builders
+from understudy.printable import some
 from understudy.ranks import alone as by_itself
 from understudy.recipe.objects import Objects
 from understudy.runs import keep
@@ -302,13 +304,11 @@ def _require_apart(student: object, teacher: object) -> None:
     """A ``UserError`` if training the student would change the teacher: they are one object, or share memory."""
     if not isinstance(student, nn.Module) or not isinstance(teacher, nn.Module):
         return
-    if student is teacher:
-        raise UserError("the student is the teacher itself, one object: train a copy of it, copy.deepcopy(teacher)")
+    refuse_same(student, [teacher])
     shared = shared_tensors(student, teacher)
     if shared:
-        more = f" and {len(shared) - 3} more" if len(shared) > 3 else ""
         raise UserError(
-            f"the student shares {', '.join(shared[:3])}{more} with the teacher, so its training would change the "
+            f"the student shares {some(shared)} with the teacher, so its training would change the "
             "teacher: give the student copies, copy.deepcopy(module) or tensor.clone()"
         )
 

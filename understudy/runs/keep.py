@@ -70,8 +70,7 @@ def student_in(path: Path, method: str | None = None, training: str | None = Non
 
 
 def _quality(row: Row, figure: Figure) -> float:
-    value = row.validation.get(figure.name, math.nan)
-    return -math.inf if math.isnan(value) else figure.quality(value)
+    return figure.quality(row.validation.get(figure.name, math.nan))
 
 
 def _of_seeds(rows: list[Row], figure: Figure) -> str:

@@ -53,7 +53,13 @@ class Figure:
         return value - over if self.better == "higher" else over - value
 
     def quality(self, value: float) -> float:
-        """The value as a number that is better when higher, for comparisons and orders."""
+        """The value as a number that is better when higher, for comparisons and orders; NaN is the worst.
+
+        >>> Figure("nme", "error", "lower").quality(0.25), Figure("nme", "error", "lower").quality(math.nan)
+        (-0.25, -inf)
+        """
+        if math.isnan(value):
+            return -math.inf
         return value if self.better == "higher" else -value
 
     def text(self, value: float, digits: int = 2) -> str:

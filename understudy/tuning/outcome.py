@@ -9,7 +9,6 @@ from understudy.data.parts import Part
 from understudy.errors import UserError
 from understudy.files import remove_leftovers, write_atomically
 from understudy.measure.machine import command, machine, versions
-from understudy.paths.edges import quality
 from understudy.plans.engines.ray import Ray
 from understudy.recipe import Searched
 from understudy.recipe.space import Number
@@ -138,7 +137,7 @@ def _highest_on_test(tuning: Tuning, trials: Sequence[Trial], test: Part) -> Tes
     """The trial that is best on the test part, which is an optimistic choice and shown only as such."""
     complete = [trial for trial in trials if trial.state == "complete"]
     measured = {trial.number: _values(tuning, trial, test) for trial in complete}
-    number = max(measured, key=lambda number: (quality(measured[number].mean, tuning.figure), -number))
+    number = max(measured, key=lambda number: (tuning.figure.quality(measured[number].mean), -number))
     return TestFigure(trial=number, values=measured[number], of=len(measured))
 
 

@@ -54,8 +54,8 @@ def read(settings: PennFudanSettings, access: Access) -> Contents:
         raise UserError(f"{folder / 'PNGImages'} holds {len(paths)} images (*.png): get the data set again")
     if len(paths) != IMAGES:
         warnings.warn(
-            f"{folder / 'PNGImages'} has {len(paths)} images, and Penn-Fudan {IMAGES}: its folds are other ones, and "
-            "figures do not compare",
+            f"{folder / 'PNGImages'} has {len(paths)} of Penn-Fudan's {IMAGES} images: the folds differ, and figures "
+            "cannot be compared with those of the whole data set",
             stacklevel=2,
         )
     order = randomness.shuffled(0, 0, torch.arange(len(paths)), "folds").tolist()

@@ -28,13 +28,16 @@ class LogitTerm(Term):
         return Reads(student_logits=True, teacher_logits=True, labels=self.reads_labels)
 
 
-def softened(logits: Tensor, temperature: float | Tensor) -> Tensor:
+def softened(logits: Tensor, temperature: float) -> Tensor:
     """Log-probabilities of ``logits / temperature`` over the last dimension, at least in float32.
 
     At 1 nothing is divided: with thousands of classes, each pass over the logits counts.
+
+    >>> softened(torch.zeros(1, 2), temperature=4.0)
+    tensor([[-0.6931, -0.6931]])
     """
-    divided = wide(logits) if isinstance(temperature, (int, float)) and temperature == 1 else wide(logits) / temperature
-    return F.log_softmax(divided, dim=-1)
+    logits = wide(logits)
+    return F.log_softmax(logits if temperature == 1 else logits / temperature, dim=-1)
 
 
 def divergence(student: Tensor, teacher: Tensor, *, form: Form) -> Tensor:
