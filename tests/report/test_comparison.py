@@ -123,7 +123,7 @@ def test_what_cannot_be_compared_is_said(several, finished, make_result):
         ({"networks": {"student": {"latency_ms": {"threads": 1}}}}, "different devices or numbers of threads"),
         (
             {"networks": {"student": {"latency_ms": {"others": 1.3}}}},
-            "Other programs took 1.3 cores meanwhile: the lat",
+            "other: Other programs took 1.3 cores meanwhile: the lat",
         ),
         ({"machine": {"processor": "Another"}}, "different devices or numbers of threads"),
         ({"machine": {"accelerator": "H200"}}, "different devices or numbers of threads"),
