@@ -120,7 +120,7 @@ def test_a_method_takes_a_step_on_a_task_that_it_fits(name, method):
             stage.objective, student=student, teacher=teacher, example=example, facts=facts, task=data.task
         )
         objective.train()
-        reading = objective.read(batch.inputs, batch.targets, ids=batch.ids)
+        reading = objective.read(batch.inputs, batch.targets, epoch=0.0, ids=batch.ids)
         if objective.has_adversaries:
             objective.adversary_loss(reading).backward()
         outcome = objective.judge(reading)
