@@ -1,4 +1,4 @@
-"""Detectors on a backbone of timm: built by name, begun with a classifier's weights, rebuilt from their files."""
+"""Detectors and U-Nets on a backbone of timm: built by name, begun with a classifier's weights, rebuilt from files."""
 
 import json
 
@@ -46,9 +46,23 @@ def test_a_backbone_gives_the_maps_of_the_grids():
     assert len(build("fcos", classes=2, channels=3, backbone="timm:maps", finest=4).backbone.blocks) == 1
 
 
+@pytest.mark.parametrize(("stride", "size"), [(1, (20, 12)), (2, (10, 6)), (4, (5, 3)), (8, (3, 2))])
+def test_a_unet_goes_back_from_the_maps_of_a_backbone(stride, size):
+    network = build("unet", classes=2, backbone="timm:maps", depth=3, width=2, stride=stride)
+    assert network(torch.rand(1, 3, 20, 12)).shape == (1, 2, *size)
+    assert not hasattr(network, "down")
+    widths = [block[0].in_channels for block in network.up]
+    assert widths == [4 + 4, 4 + 8, 3 + 4][: len(widths)]  # a map of timm's, or the image, and the one before
+
+
+SEGMENTER = {"backbone": "timm:maps", "depth": 3, "width": 2, "stride": 2}
+NETWORKS = [("fcos", SETTINGS), ("unet", SEGMENTER)]
+
+
 @pytest.mark.parametrize("keep", [True, False])
-def test_statistics_of_the_backbone_are_kept_on_demand(keep):
-    network = detector(keep_statistics=keep).train()
+@pytest.mark.parametrize(("family", "settings"), NETWORKS)
+def test_statistics_of_the_backbone_are_kept_on_demand(family, settings, keep):
+    network = build(family, classes=2, channels=3, **settings, keep_statistics=keep).train()
     before = {name: value.clone() for name, value in network.state_dict().items() if "running" in name}
     network(torch.rand(2, 3, 16, 16)).sum().backward()
     after = network.state_dict()
@@ -57,6 +71,20 @@ def test_statistics_of_the_backbone_are_kept_on_demand(keep):
     assert moved == (before.keys() - kept if keep else before.keys())
     assert network.backbone.bn1.weight.grad.abs().sum() > 0
     assert network.eval().train().backbone.bn1.training is not keep
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"backbone": "timm:maps"}, "has maps of strides 2, 4, 8, and none of 16, 32: change depth"),
+        ({"backbone": "timm:maps", "depth": 2, "stride": 8}, "after 2 halvings the coarsest grid has stride 4"),
+        ({"depth": 2, "stride": 8}, "stride 8: after 2 halvings the coarsest grid has stride 4"),
+        ({"keep_statistics": True}, "keep_statistics is of a backbone: name one"),
+    ],
+)
+def test_what_a_unet_cannot_be(settings, words):
+    with pytest.raises(UserError, match=words):
+        build("unet", **settings)
 
 
 @pytest.mark.parametrize(
@@ -141,17 +169,22 @@ def test_a_recipe_says_where_statistics_come_from(keep, begins, words):
             parse(text, "r.toml")
 
 
-def test_a_detector_on_a_backbone_is_distilled_and_rebuilt_from_its_file(tmp_path):
-    data = made("detection")
+@pytest.mark.parametrize(
+    ("task", "family", "settings", "method"),
+    [("detection", "fcos", SETTINGS, "localisation"), ("segmentation", "unet", SEGMENTER, "kd")],
+)
+def test_a_network_on_a_backbone_is_distilled_and_rebuilt_from_its_file(tmp_path, task, family, settings, method):
+    data = made(task)
     torch.manual_seed(0)
-    teacher, student = detector(), detector(keep_statistics=True)
-    begin_with(student, library_network("timm:maps", True, {}).state_dict(), "maps", outputs=2)
+    outputs = data.task.outputs
+    teacher, student = (build(family, classes=outputs, **settings, keep_statistics=keep) for keep in (None, True))
+    begin_with(student, library_network("timm:maps", True, {}).state_dict(), "maps", outputs=outputs)
     run = understudy.distill(
-        teacher, student, data, method="localisation", epochs=1, accept_weak=True, out=tmp_path / "run",
+        teacher, student, data, method=method, epochs=1, accept_weak=True, out=tmp_path / "run",
         callback=understudy.Callback(),
     )  # fmt: skip
     described = json.loads((run.folder / "student.json").read_text())["network"]
-    assert described["name"] == "fcos"
+    assert described["name"] == family
     assert described["settings"]["backbone"] == "timm:maps"
     images = torch.rand(2, 3, 8, 8)
     torch.testing.assert_close(understudy.load(run.folder)(images), run.student.eval()(images))

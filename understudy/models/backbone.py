@@ -1,6 +1,7 @@
 """A network of timm as the backbone of another network: its maps at the strides that are asked for."""
 
 from collections.abc import Sequence
+from typing import Self
 
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -12,17 +13,59 @@ from understudy.trusted import answered
 LIBRARY = "timm:"
 
 
-def of_timm(name: str, channels: int, strides: Sequence[int]) -> tuple[nn.Module, list[int], list[int]]:
+class OnBackbone(nn.Module):
+    """A network whose first maps may come from a network of timm, and otherwise from modules of its own.
+
+    >>> class Doubled(OnBackbone):
+    ...     def forward(self, images):
+    ...         return [2 * features for features in self.backbone_maps(images)]
+    >>> network = Doubled()
+    >>> network.numbers is None
+    True
+    >>> widths = network.take_backbone("timm:resnet18", 3, (8, 16), by="finest", hold=False)  # doctest: +SKIP
+    """
+
+    backbone: nn.Module  # if it is from elsewhere
+    body = "backbone"  # the module whose weights come from a classifier
+    numbers: list[int] | None = None  # of the maps of a backbone from elsewhere
+    statistics_held = False
+
+    def take_backbone(self, name: str, channels: int, strides: Sequence[int], *, by: str, hold: bool) -> list[int]:
+        """Make the network of timm the first module; the channels of its maps of these strides.
+
+        ``by`` names the settings that the strides come from; ``hold`` keeps the statistics of its batch norms.
+        """
+        self.backbone, self.numbers, widths = of_timm(name, channels, strides, by)
+        self.statistics_held = hold
+        return widths
+
+    def backbone_maps(self, images: Tensor) -> list[Tensor]:
+        """The maps of the strides that were asked for, from fine to coarse."""
+        assert self.numbers is not None
+        maps: list[Tensor] = self.backbone.forward_intermediates(  # type: ignore[operator]
+            images, indices=list(self.numbers), output_fmt="NCHW", intermediates_only=True
+        )
+        return maps
+
+    def train(self, mode: bool = True) -> Self:
+        super().train(mode)
+        if self.statistics_held:
+            hold_statistics(self.backbone)
+        return self
+
+
+def of_timm(name: str, channels: int, strides: Sequence[int], by: str) -> tuple[nn.Module, list[int], list[int]]:
     """A network of timm with fresh weights, up to its map of the last stride; the numbers of the maps, their channels.
 
     The names of its weights are those of the classifier, whose weights therefore fit.
 
-    >>> network, numbers, widths = of_timm("timm:tf_efficientnet_lite0", 3, (16, 32))  # doctest: +SKIP
+    >>> network, numbers, widths = of_timm("timm:tf_efficientnet_lite0", 3, (16, 32), by="finest")  # doctest: +SKIP
 
     Args:
         name: ``"timm:NAME"``.
         channels: of the images.
         strides: from fine to coarse; of several maps with the same stride the last one is taken.
+        by: the settings that the strides come from, for an error.
     """
     library, colon, what = name.partition(":")
     if f"{library}{colon}" != LIBRARY:
@@ -43,19 +86,11 @@ def of_timm(name: str, channels: int, strides: Sequence[int]) -> tuple[nn.Module
     if missing := [stride for stride in strides if stride not in last]:
         raise UserError(
             f"backbone {name!r} has maps of strides {', '.join(map(str, sorted(last)))}, and none of "
-            f"{', '.join(map(str, missing))}: change finest and levels"
+            f"{', '.join(map(str, missing))}: change {by}"
         )
     numbers, widths = ([last[stride][place] for stride in strides] for place in (0, 1))
     network.prune_intermediate_layers(numbers, prune_norm=True, prune_head=True)  # type: ignore[operator]
     return network, numbers, widths
-
-
-def maps(network: nn.Module, numbers: Sequence[int], images: Tensor) -> list[Tensor]:
-    """The maps of these numbers for some images, from fine to coarse."""
-    values: list[Tensor] = network.forward_intermediates(  # type: ignore[operator]
-        images, indices=list(numbers), output_fmt="NCHW", intermediates_only=True
-    )
-    return values
 
 
 def has_fresh_statistics(network: nn.Module) -> bool:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from understudy.bounds import Interval, Width
 from understudy.errors import UserError
-from understudy.models.backbone import hold_statistics, maps, of_timm
+from understudy.models.backbone import OnBackbone
 from understudy.models.family import Family
 
 PRIOR = 4.6  # minus the logit of 0.01: before training, a place finds next to nothing (Lin et al., 2017)
@@ -59,16 +59,11 @@ class Head(nn.Module):
         return torch.cat((*places, sides, answers[:, 4:]), 1).flatten(2).mT
 
 
-class FCOS(nn.Module):
+class FCOS(OnBackbone):
     """``neck.0`` (the finest) to ``neck.N`` are maps of one width, made from those of a backbone.
 
     Without a backbone from elsewhere, ``stem`` and ``stages`` halve the grid each.
     """
-
-    backbone: nn.Module  # if it is from elsewhere
-    body = "backbone"  # the module whose weights come from a classifier
-    numbers: list[int] | None = None  # of the maps of a backbone from elsewhere
-    statistics_held = False
 
     def __init__(
         self, classes: int, channels: int, width: int, depth: int, finest: int, levels: int, neck: int, tower: int
@@ -92,8 +87,7 @@ class FCOS(nn.Module):
         """A detector on a network of timm."""
         made = cls.__new__(cls)
         nn.Module.__init__(made)
-        made.backbone, made.numbers, widths = of_timm(backbone, channels, strides)
-        made.statistics_held = hold
+        widths = made.take_backbone(backbone, channels, strides, by="finest and levels", hold=hold)
         made._add_heads(widths, classes, strides[0], neck, tower)
         return made
 
@@ -102,16 +96,10 @@ class FCOS(nn.Module):
         self.neck = nn.ModuleList(Block(neck, neck) for _ in widths)
         self.heads = nn.ModuleList(Head(neck, classes, tower, finest * 2**level) for level in range(len(widths)))
 
-    def train(self, mode: bool = True) -> Self:
-        super().train(mode)
-        if self.statistics_held:
-            hold_statistics(self.backbone)
-        return self
-
     def maps(self, images: Tensor) -> list[Tensor]:
         """The maps of the grids, from fine to coarse."""
         if self.numbers is not None:
-            return maps(self.backbone, self.numbers, images)
+            return self.backbone_maps(images)
         x = self.stem(images)
         grids = [x]
         for stage in self.stages:
