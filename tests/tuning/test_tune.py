@@ -17,13 +17,14 @@ from tests.runs.test_assistants import AUTO
 from tests.tuning.search import ACCURACY, COUNT, SMALL, curves, same, text
 from understudy import recipe as recipes
 from understudy.cli import main
+from understudy.cli.tune import _show
 from understudy.errors import UserError
 from understudy.files import read_json
 from understudy.plans import TrainingCache
 from understudy.plans.training import Builders
 from understudy.report import write_report
 from understudy.report.reading import read_result
-from understudy.runs.records import Values
+from understudy.runs.records import SearchRecord, Values
 from understudy.training import preflight
 from understudy.training.loop import Training
 from understudy.tuning import TuneCallback, Tuning
@@ -378,6 +379,21 @@ def test_the_report_command_prints_the_outcome_of_a_search(unbroken, monkeypatch
         main()
     assert not caught.value.code
     assert json.loads(capsys.readouterr().out) == json.loads((unbroken[0] / "tune.json").read_text())
+
+
+def test_trials_as_good_as_the_best_are_named(unbroken, tmp_path, capsys):
+    record = SearchRecord.read(unbroken[0] / "tune.json", way_out="")
+    worse = [trial.model_copy(update={"validation": Values(values=[0.0])}) for trial in record.trials]
+    equal = [trial.model_copy(update={"state": "complete", "validation": record.best.validation}) for trial in worse]
+    others = [f"trial {trial.trial}" for trial in equal if trial.trial != record.best.trial]
+    said = f"as good: {', '.join(others[:3])}{' and 1 more' * (len(others) > 3)}; of equal trials the earliest is named"
+    for trials, tie in ((worse, ""), (equal, said)):
+        changed = record.model_copy(update={"trials": trials})
+        assert changed.tie == tie
+        (tmp_path / "tune.json").write_text(changed.text())
+        assert (said in write_report(tmp_path).read_text(encoding="utf-8")) is bool(tie)
+        _show(changed, tmp_path)
+        assert (said in capsys.readouterr().out) is bool(tie)
 
 
 def test_proposals_learn_from_the_trials_before_them(workplace, tmp_path):

@@ -117,6 +117,8 @@ def _show(record: "SearchRecord", folder: Path) -> None:
     counted = ", ".join(f"{states.count(state)} {state}" for state in ("complete", "stopped", "failed"))
     _say(f"{len(states)} trials: {counted}")
     _say(f"best by validation: trial {best.trial}, {best.validation.spread.text(figure.unit)} on validation")
+    if record.tie:
+        _say(record.tie)
     for name, measured in record.figures.items():
         _say(f"{name}: {measured.values.spread.text(figure.unit)} (trial {measured.trial})")
     _say(f"\n{best.lines}\n")

@@ -44,7 +44,7 @@ def search_page(search: SearchRecord, figures: Mapping[str, Drawn]) -> str:
 
 def _tiles(search: SearchRecord) -> Iterator[Tile]:
     first = search.task.first
-    chosen = f"trial {search.best.trial} · a little optimistic: chosen by it"
+    chosen = " · ".join(filter(None, (f"trial {search.best.trial}", search.tie, "a little optimistic: chosen by it")))
     yield Tile(search.best.validation.spread.text(first.unit), f"best {first.title} on validation", chosen)
     for name, measured in search.figures.items():
         note = f"trial {measured.trial} · {count(search.data.measured)} test samples"

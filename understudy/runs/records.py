@@ -12,6 +12,7 @@ from pydantic import ConfigDict, Field, JsonValue, computed_field, model_validat
 
 from understudy.measure.latency import Latency
 from understudy.measure.verdict import Spread, Verdict
+from understudy.printable import some
 from understudy.tasks import LOSS, Figure, Task
 from understudy.tasks.class_scores import Bin, Histogram, Softness
 from understudy.training.records import Figures, File, Record
@@ -441,6 +442,20 @@ class SearchRecord(File):
     figures: dict[str, TestFigure] = Field(default_factory=dict)
     test_read_after_trials: list[int] = Field(default_factory=list)
     trials: list[TrialRecord] = Field(min_length=1)
+
+    @property
+    def tie(self) -> str:
+        """A sentence on the trials whose figure on validation equals that of the best one, where there are any."""
+        mean = self.best.validation.mean
+        others = [
+            f"trial {trial.trial}"
+            for trial in self.trials
+            if trial.trial != self.best.trial
+            and trial.state == "complete"
+            and trial.validation
+            and trial.validation.mean == mean
+        ]
+        return f"as good: {some(others)}; of equal trials the earliest is named" if others else ""
 
 
 def together(figures: Sequence[Figures]) -> dict[str, Values]:
