@@ -5,7 +5,7 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -21,6 +21,9 @@ from understudy.answers.source import AnswerSource
 from understudy.config.settings import Settings
 from understudy.config.stage import Stage
 from understudy.data import Augmentation
+from understudy.data.augmentation import Crop
+from understudy.data.colour import Blur, Erase, Jitter
+from understudy.data.policies import RandAugment
 from understudy.errors import UserError
 from understudy.terms import CE, KD, SeveralTeachers
 
@@ -88,6 +91,30 @@ def test_a_run_that_sees_its_views_again_reads_what_the_teacher_would_answer(tra
     monkeypatch.setattr(AnswerSource, "answers", lambda self, batch, inputs: self.objective.ask(inputs))
     live, _ = train(at(views=2, taps="exact", folder="unused"), method="fitnets-joint", pair="conv -> conv2")
     assert equal(stored, live)
+
+
+OTHER = {
+    "flip": True,
+    "crop": Crop(),
+    "policy": RandAugment(),
+    "jitter": Jitter(),
+    "blur": Blur(),
+    "erase": Erase(),
+    "grey": 0.5,
+}
+
+
+@pytest.mark.parametrize("name", [each.name for each in fields(Augmentation) if each.name != "turn"])
+def test_answers_to_views_of_any_augmentation_are_found_again(train, at, asked, name):
+    """Their folder says in JSON what they belong to, in which there are no tuples."""
+    value = OTHER.get(name, 1)
+    config = replace(CONFIG, augmentation=replace(Augmentation(), **{name: value}))
+    first, notes = train(at(), config=config)
+    asked.clear()
+    again, more = train(at(), config=config)
+    assert notes == more == []
+    assert equal(first, again)
+    assert asked == []
 
 
 def test_without_views_one_answer_serves_all_epochs_and_seeds(train, at, asked):

@@ -50,7 +50,7 @@ class AnswerFolder:
         fill: bool = True,
         note: Callable[[str], None] = lambda _: None,
     ):
-        self.belongs = {"format": FORMAT, **belongs}
+        self.belongs = _as_read(belongs)
         self.path = _place(folder, self.belongs, teacher)
         self.teacher, self.fill, self.note = teacher, fill, note
         self._look()
@@ -109,13 +109,19 @@ def has_others(folder: Path) -> bool:
 
 def missed_by_one(folder: Path, belongs: Mapping[str, object], teacher: nn.Module) -> str | None:
     """If there is no store for these answers: the store that differs in a single thing, and that thing."""
-    belongs = {"format": FORMAT, **belongs}
+    belongs = _as_read(belongs)
     nearest = _nearest(folder, belongs)
     if nearest is None or _place(folder, belongs, teacher).exists():
         return None
     keys = _keys(nearest[1], belongs)
     of_themselves = [key for key in keys if not FOLLOWS.get(key, set()) & set(keys)]
     return _told(*nearest, belongs) if len(of_themselves) == 1 else None
+
+
+def _as_read(belongs: Mapping[str, object]) -> dict[str, object]:
+    """The description as it is read back from its file: the range of a crop is a list then, and no tuple."""
+    described: dict[str, object] = json.loads(json.dumps({"format": FORMAT, **belongs}))
+    return described
 
 
 def _place(folder: Path, belongs: Mapping[str, object], teacher: nn.Module) -> Path:
