@@ -18,7 +18,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL = help
 .NOTPARALLEL:
-.PHONY: help demo test lint types docs faults fuzz ranks bench cifar100 test-cifar100 test-zoo test-loops format clean
+.PHONY: help demo test lint types docs faults fuzz combinations ranks bench cifar100 test-cifar100 test-zoo test-loops format clean
 
 help:  ## this list
 	@echo "understudy: train a small network to stand in for a large one. Targets:"
@@ -67,6 +67,9 @@ test-cifar100: $(VENV)/dev.stamp  ## the pre-flight check of all methods of thes
 
 fuzz: $(VENV)/dev.stamp  ## 10,000 mutated recipes, options, files and command lines: no traceback (ARGS="--seed 2")
 	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz $(ARGS)
+
+combinations: $(VENV)/dev.stamp  ## 1,000 random combinations of task, method and settings, stopped and gone on with (an hour)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.combinations $(ARGS)
 
 test-zoo: $(ZOO)/zoo.stamp  ## a hundred networks of timm, torchvision and transformers distil, into results/zoo.md (hours; it can be stopped and goes on)
 	@$(ZOO)/bin/python -W ignore scripts/zoo.py $(ARGS)

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from tests.tasks.test_tasks import made, networks
 from understudy.answers import StoredAnswers
 from understudy.config import hardware as clock
 from understudy.config.optimizers import SGD
@@ -45,6 +46,32 @@ def check(small):
         return list(preflight.check_stage(stage, student or own_student, teachers, data or small.data(), CPU))
 
     return check_objective
+
+
+VIEWS = Augmentation(shift=1)
+EXCLUDING = [
+    (PKT(ENDS), {}, {"microbatch": 4}, None, "term 'pkt' looks at the whole batch"),
+    (KD(), {}, {"microbatch": 4, "teacher_batches": 2}, None, "exclude each other"),
+    (KD(), {"repeats": 2, "augmentation": VIEWS}, {}, StoredAnswers(views=3), "no multiple of repeats = 2"),
+    (CE() + GradientAT(ENDS), {}, {"precision": "float16"}, None, "small gradients would become"),
+]
+
+
+@pytest.mark.parametrize(("terms", "config", "settings", "stored", "words"), EXCLUDING)
+def test_settings_that_exclude_each_other_are_an_error_of_the_check(small, terms, config, settings, stored, words):
+    """A run found out when the stage began, which may be after other trainings."""
+    teacher, student = small.networks()
+    stage = Stage("only", as_sum(terms), replace(CONFIG, **config))
+    found = preflight.check_stage(stage, student, [teacher], small.data(), replace(CPU, **settings), stored=stored)
+    assert words in texts(list(found))
+
+
+def test_stored_values_of_tokens_are_not_grouped_by_length():
+    data = made("text")
+    teacher, student = networks(data)
+    stage = Stage("only", as_sum(Hint(ENDS.replace("conv2", "conv"))), replace(CONFIG, group_by_length=2))
+    found = preflight.check_stage(stage, student, [teacher], data, CPU, stored=StoredAnswers(taps="exact"))
+    assert "stored values of tokens have one" in texts(list(found))
 
 
 def test_a_sound_teacher_is_told_with_its_accuracy(small):

@@ -118,11 +118,17 @@ def _is_installed(root: Path) -> bool:
 def _followed(root: Path, module: str) -> list[Path]:
     """The module's files and those of all that they import, directly or not, below ``root``."""
     files: set[Path] = set()
-    waiting = set(_files(root, module))
+    names, waiting = {module}, set(_files(root, module))
     while waiting:
         path = waiting.pop()
         files.add(path)
-        waiting |= set(_reached(root, path)) - files
+        package = path.parent.relative_to(root).parts
+        imported, by_name = _imported(path.read_bytes(), package)
+        for name in imported - names:
+            waiting |= set(_files(root, name)) - files
+        names |= imported  # looked for once, however many files import them
+        if by_name and package:
+            waiting |= set((root / package[0]).rglob("*.py")) - files
     return sorted(files)
 
 
@@ -135,15 +141,6 @@ def _files(root: Path, module: str) -> Iterator[Path]:
                 yield path
                 break
         folder = folder / part
-
-
-def _reached(root: Path, path: Path) -> Iterator[Path]:
-    package = path.parent.relative_to(root).parts
-    names, by_name = _imported(path.read_bytes(), package)
-    for name in names:
-        yield from _files(root, name)
-    if by_name and package:
-        yield from (root / package[0]).rglob("*.py")
 
 
 @cache

@@ -57,6 +57,29 @@ class StageStateDict(TypedDict):
     shares: dict[str, float]
 
 
+def check_together(
+    stage: Stage, objective: Objective, data: Data, settings: Settings, stored: StoredAnswers | None
+) -> None:
+    """A ``UserError`` if settings of a stage exclude each other or its terms; the check says so before any training."""
+    config = stage.config
+    check_float16(objective, settings, termwise=momenta_of(stage) is not None)
+    if settings.microbatch is not None:
+        check_microbatch(objective, settings)
+    if not stored:
+        return
+    if config.repeats and not stored.clean and stored.views % config.repeats:
+        raise UserError(
+            f"answers.views = {stored.views} is no multiple of repeats = {config.repeats}, the views of a sample "
+            "in a batch: make it one"
+        )
+    of_tokens = data.task.rows_per_sample == "many" or objective.terms.reads.teacher_taps
+    if config.group_by_length is not None and objective.terms.reads.teacher and of_tokens:
+        raise UserError(
+            "group_by_length makes batches of many lengths, and stored values of tokens have one: leave out "
+            "group_by_length or [answers]"
+        )
+
+
 class StageState:
     """Takes the steps of a stage. Its ``state`` is all that a step depends on, besides the student.
 
@@ -108,8 +131,8 @@ class StageState:
         self._prepare_ranks()
         if handed:
             self._take_over(handed)
+        check_together(stage, self.objective, data, settings, stored)
         self.momenta = momenta_of(stage)
-        check_float16(self.objective, settings, termwise=self.momenta is not None)
         self.scaling = Scaling(settings)
         self.shards = Shards(student) if twin else None
         self.optimizer: torch.optim.Optimizer
@@ -127,26 +150,13 @@ class StageState:
             self.adversaries = config.optimizer.build(adversary_groups(self.objective, config.optimizer.lr))
         self.bounds = MaxNorm(student, config.max_norm, self.objective.owned)
         self.average = Average(student, config.ema, twin() if twin else None) if config.ema else None
-        if settings.microbatch is not None:
-            check_microbatch(self.objective, settings)
         forms = (stand_ins or StandIns()).use(self.objective, teachers, data, settings, note)
         if shards_teacher:  # whole ones are read no more
             for teacher in teachers:
                 teacher.to("cpu")
-        if stored and config.repeats and not stored.clean and stored.views % config.repeats:
-            raise UserError(
-                f"answers.views = {stored.views} is no multiple of repeats = {config.repeats}, the views of a sample "
-                "in a batch: make it one"
-            )
         self.stored = AnswerSource.of(stored, self.objective, stage, data, settings, forms, seed=seed, note=note)
         alone = self.stored is not None or config.group_by_length is not None  # batches that are not put together
         self.teacher_batches = None if alone else TeacherBatches.of(self.objective, data, settings, note)
-        of_tokens = data.task.rows_per_sample == "many" or self.objective.terms.reads.teacher_taps
-        if stored and config.group_by_length is not None and self.objective.terms.reads.teacher and of_tokens:
-            raise UserError(
-                "group_by_length makes batches of many lengths, and stored values of tokens have one: leave out "
-                "group_by_length or [answers]"
-            )
         self.shared = shared if self.stored is None else None
         self.question = question(self.objective, data, config.augmentation, settings, forms) if self.shared else None
         self.reading: Reading | None = None  # of the step that is being taken

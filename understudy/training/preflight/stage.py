@@ -37,7 +37,7 @@ from understudy.training.padding import refuse_readers_of_padding
 from understudy.training.preflight.data import DRY_BATCH
 from understudy.training.preflight.findings import ABOUT_STORED, Finding, duration
 from understudy.training.preflight.tokens import misaligned
-from understudy.training.stage_state import facts_of
+from understudy.training.stage_state import check_together, facts_of
 from understudy.training.state import copy_of
 
 DEAD = 1e-4  # of the largest gradient of a term, below which a term's gradient on the student is lost
@@ -122,7 +122,6 @@ def _dry_run(
         refuse_readers_of_padding([student, *teachers], data, settings)
     if stage.config.augmentation.flip and (reason := data.task.unmirrored()):
         yield Finding("warning", subject, f"flip mirrors images: {reason}")
-    momenta_of(stage)  # a momentum that cannot be is said before anything trains
     facts, example = facts_of(data), nested.chosen(inputs, slice(2))
     objective = Objective(
         stage.objective,
@@ -134,6 +133,7 @@ def _dry_run(
         task=data.task,
         watch=False,
     )
+    check_together(stage, objective, data, settings, stored)
     notes: list[str] = []
     forms = stand_ins.use(objective, teachers, data, settings, notes.append)
     yield from (Finding("warning", subject, note) for note in notes)
