@@ -125,6 +125,7 @@ def test_what_cannot_be_compared_is_said(several, finished, make_result):
             {"networks": {"student": {"latency_ms": {"others": 1.3}}}},
             "other: Other programs took 1.3 cores meanwhile: the lat",
         ),
+        ({"seeds": [0]}, "The runs have different seeds (0, 1, 2 in 1 run; 0 in 1 run): a difference may be one"),
         ({"machine": {"processor": "Another"}}, "different devices or numbers of threads"),
         ({"machine": {"accelerator": "H200"}}, "different devices or numbers of threads"),
         ({"machine": {"accelerator": "H200"}, "settings": {"device": "cpu"}}, None),

@@ -1,5 +1,6 @@
 """The page of several runs: the chosen student, the frontier, and a sortable table."""
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,6 +103,10 @@ def caveats(students: Students, choice: Choice | None = None) -> list[str]:
     if students.by_validation and len(measured) == 1 and len(held) > 1:
         numbers = " and ".join(map(count, held))
         sentences.append(f"Validation, which decides, has {numbers} samples: it is not the same part in all runs.")
+    seeds = Counter(tuple(sorted(result.seeds)) for result in results)
+    if len(seeds) > 1:
+        counted = "; ".join(f"{', '.join(map(str, key))} in {plural(runs, 'run')}" for key, runs in seeds.items())
+        sentences.append(f"The runs have different seeds ({counted}): a difference may be one of seeds.")
     if len({_timed_on(result) for result in results}) > 1:
         sentences.append("The latencies come from different devices or numbers of threads: compare with care.")
     for path, record in students.records.items():
