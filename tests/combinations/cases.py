@@ -1,7 +1,8 @@
 """Settings in random combinations: a task, a method that fits it, and how it is trained, on tiny networks.
 
-Each case trains twice: at once, and stopped at some step and run again. Both must have the same students, bit for bit;
-the run folder has a report. A ``UserError`` before the first step is a refusal; later ones are failures.
+Each case trains twice: at once, and stopped at some step and run again, some of them with trainings that take turns and
+share their teacher's answers. Both must have the same students, bit for bit, and the run folder has a report. A
+``UserError`` before the first step is a refusal; later ones are failures.
 """
 
 import random
@@ -24,6 +25,7 @@ from understudy.data.augmentation import Crop
 from understudy.data.colour import Blur, Erase, Jitter
 from understudy.data.policies import RandAugment, TrivialAugment
 from understudy.data.turns import Turn
+from understudy.errors import FailedTrainingError
 from understudy.report import write_report
 
 OPTIMIZERS = (
@@ -73,6 +75,7 @@ class Case:
     baseline: bool
     stop: float  # the share of all steps after which the run is stopped
     weights: int
+    together: bool  # whether trainings of the stopped run take turns
 
     @classmethod
     def of(cls, seed: str) -> "Case":
@@ -114,7 +117,7 @@ class Case:
             )
         return cls(
             task, method, config, settings, answers, draw.choice((1, 1, 2)), draw.random() < 0.2,
-            draw.random(), draw.randrange(1000),
+            draw.random(), draw.randrange(1000), draw.random() < 0.4,
         )  # fmt: skip
 
     def networks(self) -> tuple[nn.Module, nn.Module]:
@@ -125,12 +128,12 @@ class Case:
             stride = 2 if self.task.startswith("detection") else 4
             return kind(data, 6).eval(), kind(data, 3, stride=stride)
 
-    def distil(self, folder: Path, callback: Callback) -> understudy.Distilled:
+    def distil(self, folder: Path, callback: Callback, *, together: bool = False) -> understudy.Distilled:
         teacher, student = self.networks()
         return understudy.distill(
             teacher, student, DATA[self.task], method=self.method, config=self.config, settings=self.settings,
             answers=self.answers, seeds=self.seeds, baseline=self.baseline and self.method != "alone",
-            accept_weak=True, out=folder, callback=callback,
+            accept_weak=True, out=folder, callback=callback, together=together,
         )  # fmt: skip
 
     def run(self, folder: Path) -> str:
@@ -144,17 +147,17 @@ class Case:
             steps = Stops(None)
             try:
                 self.distil(folder / "whole", steps)
+            except FailedTrainingError:
+                return "diverged"
             except UserError as error:
-                if "the loss is no longer a number" in str(error):
-                    return "diverged"
                 if steps.done:
                     raise
                 return f"refused: {error}"
             stops = Stops(max(1, int(self.stop * steps.done)))
             try:
-                self.distil(folder / "stopped", stops)
+                self.distil(folder / "stopped", stops, together=self.together)
             except KeyboardInterrupt:
-                self.distil(folder / "stopped", Stops(None))
+                self.distil(folder / "stopped", Stops(None), together=self.together)
             students = [_students(folder / name) for name in ("whole", "stopped")]
             assert students[0], "there is no student"
             assert students[0].keys() == students[1].keys()

@@ -172,21 +172,28 @@ def test_penn_fudans_boxes_are_around_its_masks(penn_fudan):
         data = [load("pennfudan", penn_fudan, targets="boxes", size=40, fold=fold) for fold in range(5)]
 
 
-def test_the_recipe_of_penn_fudans_boxes_passes_the_check(penn_fudan):
+@pytest.mark.parametrize(
+    ("recipe", "settings", "own", "words"),
+    [
+        ("detect", "keep_statistics = true, levels = 2", "{ width = 8, levels = 2 }", "boxes of 1 classes"),
+        ("segment", "keep_statistics = true, width = 8", "{ width = 8, depth = 5 }", "2 classes of pixels"),
+    ],
+)
+def test_the_recipes_of_penn_fudan_pass_the_check(penn_fudan, recipe, settings, own, words):
     """With a backbone of the library's own; those of timm are tested with timm."""
-    text = (RECIPES / "detect_pennfudan.toml").read_text(encoding="utf-8")
-    theirs = """\
-settings = { backbone = "timm:tf_efficientnet_lite0", keep_statistics = true, levels = 2 }
+    text = (RECIPES / f"{recipe}_pennfudan.toml").read_text(encoding="utf-8")
+    theirs = f"""\
+settings = {{ backbone = "timm:tf_efficientnet_lite0", {settings} }}
 weights = "efficientnet-lite0-57934424.pth"
 """
     assert theirs in text
-    text = text.replace(theirs, "settings = { width = 8, levels = 2 }\n")
+    text = text.replace(theirs, f"settings = {own}\n")
     text = text.replace('lr_scale = { "*backbone*" = 0.3 }\n', "")
     (penn_fudan / "recipe.toml").write_text(text)
     changes = {"root": f'"{penn_fudan}"', "size": 32, "validation": 1}
     small = [f"data.{key}={value}" for key, value in changes.items()]
     small += ["seeds=[0]", "train.batch=2", "teacher.train.batch=2"]
-    words = [word for change in small for word in ("--set", change)]
-    called = CliRunner().invoke(app, ["check", str(penn_fudan / "recipe.toml"), *words, "--verbose"])
+    options = [word for change in small for word in ("--set", change)]
+    called = CliRunner().invoke(app, ["check", str(penn_fudan / "recipe.toml"), *options, "--verbose"])
     assert called.exit_code == 0, called.output + called.stderr
-    assert "boxes of 1 classes" in called.output + called.stderr
+    assert words in called.output + called.stderr

@@ -53,6 +53,14 @@ EXCLUDING = [
     (PKT(ENDS), {}, {"microbatch": 4}, None, "term 'pkt' looks at the whole batch"),
     (KD(), {}, {"microbatch": 4, "teacher_batches": 2}, None, "exclude each other"),
     (KD(), {"repeats": 2, "augmentation": VIEWS}, {}, StoredAnswers(views=3), "no multiple of repeats = 2"),
+    (
+        KD(),
+        {"augmentation": Augmentation(mixup=1.0)},
+        {},
+        StoredAnswers(clean=True),
+        "a mixture of two samples has none",
+    ),
+    (KD(), {}, {}, StoredAnswers(packed=True), "set answers.top"),
     (CE() + GradientAT(ENDS), {}, {"precision": "float16"}, None, "small gradients would become"),
 ]
 

@@ -76,11 +76,6 @@ class AnswerSource:
         """
         if stored is None or not objective.terms.reads.teacher:
             return None
-        if stored.top and data.task.rows_per_sample != "one":
-            raise UserError(
-                f"answers.top keeps the largest of one row of class scores, and an answer of task {data.task.name!r} "
-                "is none: leave it out"
-            )
         if reason := needs_live_teacher(stored, objective, data, settings):
             note(f"stage {stage.name!r} asks the teacher at every step: {reason}")
             return None
@@ -199,6 +194,31 @@ def passed_over(
     differences = [missed_by_one(folder, b, t.network) for t, b in zip(objective.teachers, belongings, strict=True)]
     nearest = next((text for text in differences if text), None)
     return nearest and f"{folder} holds none that belong here, so new ones begin: the nearest are those of {nearest}"
+
+
+def check_stored(stored: StoredAnswers, stage: Stage, objective: Objective, data: Data, settings: Settings) -> None:
+    """A ``UserError`` if a stage cannot be served from a file as these options have it."""
+    config, reads = stage.config, objective.terms.reads
+    if config.repeats and not stored.clean and stored.views % config.repeats:
+        raise UserError(
+            f"answers.views = {stored.views} is no multiple of repeats = {config.repeats}, the views of a sample "
+            "in a batch: make it one"
+        )
+    if not reads.teacher:
+        return
+    if stored.top and data.task.rows_per_sample != "one":
+        raise UserError(
+            f"answers.top keeps the largest of one row of class scores, and an answer of task {data.task.name!r} "
+            "is none: leave it out"
+        )
+    if config.group_by_length is not None and (data.task.rows_per_sample == "many" or reads.teacher_taps):
+        raise UserError(
+            "group_by_length makes batches of many lengths, and stored values of tokens have one: leave out "
+            "group_by_length or [answers]"
+        )
+    stored.kept("logits")
+    if not needs_live_teacher(stored, objective, data, settings):
+        stored.seen_by_teacher(config.augmentation)
 
 
 def _folder(stored: StoredAnswers) -> Path:

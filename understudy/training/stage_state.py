@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from understudy.answers import StoredAnswers
-from understudy.answers.source import AnswerSource
+from understudy.answers.source import AnswerSource, check_stored
 from understudy.config.momenta import TermwiseSGD, momenta_of
 from understudy.config.optimizers import SGD, Groups, MaxNorm, adversary_groups, optimizer_of, parameter_groups
 from understudy.config.settings import Settings
@@ -61,23 +61,11 @@ def check_together(
     stage: Stage, objective: Objective, data: Data, settings: Settings, stored: StoredAnswers | None
 ) -> None:
     """A ``UserError`` if settings of a stage exclude each other or its terms; the check says so before any training."""
-    config = stage.config
     check_float16(objective, settings, termwise=momenta_of(stage) is not None)
     if settings.microbatch is not None:
         check_microbatch(objective, settings)
-    if not stored:
-        return
-    if config.repeats and not stored.clean and stored.views % config.repeats:
-        raise UserError(
-            f"answers.views = {stored.views} is no multiple of repeats = {config.repeats}, the views of a sample "
-            "in a batch: make it one"
-        )
-    of_tokens = data.task.rows_per_sample == "many" or objective.terms.reads.teacher_taps
-    if config.group_by_length is not None and objective.terms.reads.teacher and of_tokens:
-        raise UserError(
-            "group_by_length makes batches of many lengths, and stored values of tokens have one: leave out "
-            "group_by_length or [answers]"
-        )
+    if stored:
+        check_stored(stored, stage, objective, data, settings)
 
 
 class StageState:
