@@ -263,3 +263,14 @@ def test_an_unlabelled_sample_has_a_cross_entropy_of_0():
     torch.testing.assert_close(
         values[[0, 2]], losses.cross_entropy(logits[[0, 2]], torch.tensor([1, 2]), label_smoothing=0.1)
     )
+
+
+@every_loss
+@pytest.mark.parametrize("role", ["student", "teacher"])
+def test_a_value_that_is_no_number_is_not_passed_over(row: Row, role: str):
+    """The trainer ends at a loss that is no number. Finite ones would hide a network that answers with NaN."""
+    for place in getattr(row, role):
+        for part in (slice(0, 1), slice(None)):  # one value of the first sample, or all
+            inputs = row.make()
+            inputs[place][0].view(-1)[part] = torch.nan
+            assert not torch.isfinite(row.loss(*inputs)).all()

@@ -24,7 +24,7 @@ from understudy.methods.shared.pairs import (
 from understudy.methods.shared.stages import split
 from understudy.objective.labels import CE
 from understudy.objective.term import Reading, Reads, Shapes, Term
-from understudy.precision import wide
+from understudy.precision import or_nan, wide
 
 
 def activation_boundaries(student: Tensor, teacher: Tensor, *, margin: float = 1.0) -> Tensor:
@@ -51,7 +51,7 @@ def activation_boundaries(student: Tensor, teacher: Tensor, *, margin: float = 1
     require_same_shape(student, teacher)
     own, on = wide(student), teacher > 0
     missing = torch.where(on, margin - own, margin + own).relu()
-    return missing.square().flatten(1).sum(1)
+    return or_nan(missing.square().flatten(1).sum(1), teacher)
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from understudy.methods.method import one_stage
 from understudy.methods.shared.pairs import EmbeddingTerm
 from understudy.methods.shared.relations import distances, flat, one_batch, unit
 from understudy.objective.term import Reading, Reads
+from understudy.precision import or_nan
 
 MOST_RANKED = 7  # soft transfer goes over all orders: 5040 of seven
 
@@ -63,7 +64,7 @@ def darkrank(
     nearest = torch.where(itself, torch.inf, other).topk(length, dim=1, largest=False).indices
     score = -alpha * own.gather(1, nearest) ** beta
     if transfer == "hard":
-        return -_log_likelihood(score)
+        return or_nan(-_log_likelihood(score), other)
     orders = _orders(length, score.device)
     ours = _log_likelihood(score[:, orders])
     theirs = _log_likelihood((-alpha * other.gather(1, nearest) ** beta)[:, orders])

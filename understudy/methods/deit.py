@@ -24,6 +24,7 @@ from understudy.methods.method import Method
 from understudy.methods.shared.logits import LogitTerm, check_same
 from understudy.objective.labels import CE, cross_entropy
 from understudy.objective.term import Expression, Reading, Reads, Shapes, Term, needs_classes
+from understudy.precision import or_nan
 from understudy.taps import Tap
 from understudy.tasks.task import Task
 
@@ -57,7 +58,7 @@ def token_kd(
     """
     check_same(student_logits, teacher_logits, what="the logits of the token and the teacher's")
     if form == "hard":
-        return cross_entropy(student_logits, teacher_logits.argmax(-1))
+        return or_nan(cross_entropy(student_logits, teacher_logits.argmax(-1)), teacher_logits)
     if form == "soft":
         return kd(student_logits, teacher_logits, temperature=temperature)
     raise UserError(f"form is 'hard' or 'soft', not {form!r}")

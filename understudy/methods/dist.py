@@ -103,8 +103,8 @@ def _unit(x: Tensor, dim: int) -> Tensor:
     """Deviations from the mean, of length 1. Where all values are one, they are 0 and have no gradient."""
     apart = x - x.mean(dim, keepdim=True)
     length = torch.linalg.vector_norm(apart, dim=dim, keepdim=True)
-    varies = length > CONSTANT
-    return torch.where(varies, apart / torch.where(varies, length, 1.0), 0.0)
+    constant = length <= CONSTANT
+    return torch.where(constant, 0.0, apart / torch.where(constant, 1.0, length))
 
 
 METHOD = one_stage(

@@ -24,7 +24,7 @@ from understudy.methods.method import one_stage
 from understudy.methods.shared.maps import products
 from understudy.methods.shared.pairs import PairsTerm, summed
 from understudy.objective.term import Reading, Shapes
-from understudy.precision import wide
+from understudy.precision import or_nan, wide
 from understudy.taps.regressors import regressor
 
 FURTHER = 3  # so many more vectors of the student may take the place of the teacher's
@@ -66,7 +66,7 @@ def singular_vectors(maps: Tensor, count: int) -> tuple[Tensor, Tensor]:
     with torch.autocast(maps.device.type, enabled=False):
         matrix = wide(maps).flatten(2).mT
         with torch.no_grad():
-            # NaN, of which no decomposition exists, is in ``changed``, and so in the loss.
+            # Of NaN no decomposition exists: what is made of such maps is NaN below.
             _, values, rows = torch.linalg.svd(matrix.detach().nan_to_num(0, 0, 0), full_matrices=False)
         squares, every, first = values.square(), rows.mT, rows[:, :count].mT
         # The change of G v for G = M^T M: its value is 0, its gradient that of the matrix.
@@ -78,7 +78,7 @@ def singular_vectors(maps: Tensor, count: int) -> tuple[Tensor, Tensor]:
         inside = every @ torch.where(gaps.abs() > near, within / torch.where(gaps == 0, 1.0, gaps), 0.0)
         own = squares[:, None, :count]
         outside = torch.where(own > near, (change - every @ within) / torch.where(own == 0, 1.0, own), 0.0)
-        return values[:, :count], first + inside + outside
+        return values[:, :count], or_nan(first + inside + outside, matrix)
 
 
 @dataclass(frozen=True)

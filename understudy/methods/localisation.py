@@ -23,6 +23,7 @@ from understudy.config.train import TrainConfig
 from understudy.errors import UserError
 from understudy.methods.kd import KD
 from understudy.methods.method import Method
+from understudy.methods.outputs import unless_better
 from understudy.objective.labels import Labels
 from understudy.objective.term import Expression, Reading, Reads, Term
 from understudy.precision import wide
@@ -87,7 +88,7 @@ def bounded_boxes(student: Tensor, teacher: Tensor, targets: Tensor, weights: Te
     _check(student, teacher, weights)
     unit = _sides(targets)
     own, others = (((wide(boxes) - wide(targets)) / unit).square().sum(2) for boxes in (student, teacher))
-    return _mean(own.where(own + margin > others, 0.0), weights)
+    return _mean(unless_better(own, others, margin), weights)
 
 
 def number_distance(student: Tensor, teacher: Tensor, weights: Tensor, *, delta: float = 0.1) -> Tensor:
@@ -133,7 +134,7 @@ def bounded_numbers(
     """
     _check_numbers(student, teacher, weights[..., 0])
     own, others = (((wide(numbers) - wide(targets)).square() * weights).sum(2) for numbers in (student, teacher))
-    return _mean(own.where(own + margin > others, 0.0), weights.amax(2))
+    return _mean(unless_better(own, others, margin), weights.amax(2))
 
 
 def _mean(values: Tensor, weights: Tensor) -> Tensor:

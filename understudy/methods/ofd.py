@@ -48,8 +48,8 @@ def ofd(student: Tensor, teacher: Tensor, margin: Tensor) -> Tensor:
         raise UserError(f"the margin {tuple(margin.shape)} is not one value for each channel of {tuple(teacher.shape)}")
     own = wide(student)
     target = torch.maximum(wide(teacher), wide(margin).reshape(-1, *[1] * (teacher.ndim - 2)))
-    counts = (own > target) | (target > 0)
-    return torch.where(counts, (target - own).square(), 0).flatten(1).sum(1)
+    left = (own <= target) & (target <= 0)
+    return torch.where(left, 0, (target - own).square()).flatten(1).sum(1)
 
 
 def bn_margin(weight: Tensor, bias: Tensor) -> Tensor:

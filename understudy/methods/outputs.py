@@ -77,7 +77,16 @@ def teacher_bounded(
     check_same(student, targets, "the student's numbers and the targets")
     own = _mean((wide(student) - wide(targets)).square(), weights)
     others = _mean((wide(teacher) - wide(targets)).square(), weights)
-    return own.where(own + margin > others, 0.0)
+    return unless_better(own, others, margin)
+
+
+def unless_better(own: Tensor, others: Tensor, margin: float) -> Tensor:
+    """The student's errors; 0 where they are less than the teacher's by the margin, and NaN where either is.
+
+    >>> unless_better(torch.tensor([2.0, 1.0, 1.0]), torch.tensor([1.0, 2.0, torch.nan]), margin=0.0)
+    tensor([2., 0., nan])
+    """
+    return torch.where(own + margin > others, own, 0 * (own + others))
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from understudy.methods.method import Method
 from understudy.methods.shared.logits import Form, LogitTerm, check_stack, divergence, one_hot, softened
 from understudy.objective.labels import CE, cross_entropy
 from understudy.objective.term import Expression, Reading
-from understudy.precision import wide
+from understudy.precision import or_nan, wide
 
 
 def ensemble_kd(
@@ -101,7 +101,8 @@ def vote_cross_entropy(student_logits: Tensor, teachers_logits: Tensor) -> Tenso
     tensor([0.6931])
     """
     check_stack(student_logits, teachers_logits, what="the teachers' logits")
-    return cross_entropy(student_logits, majority_vote(teachers_logits))
+    value = cross_entropy(student_logits, majority_vote(teachers_logits))
+    return or_nan(value, teachers_logits.movedim(0, 1))
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from understudy.methods.method import one_stage
 from understudy.methods.shared.pairs import EmbeddingTerm
 from understudy.methods.shared.relations import distances, flat, one_batch
 from understudy.objective.term import Reading, Reads
+from understudy.precision import or_nan
 from understudy.taps import Tap
 
 
@@ -51,7 +52,8 @@ def relative_dissimilarity(student: Tensor, *teachers: Tensor, margin: float = 0
     own = distances(flat(student))
     hinge = F.relu(own.unsqueeze(2) - own.unsqueeze(1) + margin)
     others = len(own) - 1
-    return torch.where(votes > 0, hinge, 0.0).sum((1, 2)) / max(1, others * (others - 1) // 2)
+    value = torch.where(votes > 0, hinge, 0.0).sum((1, 2)) / max(1, others * (others - 1) // 2)
+    return or_nan(value, votes)
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,8 @@ def _farther(distance: Tensor) -> Tensor:
     """(i, j, k): 1 where k is farther from i than j is, -1 where it is nearer; 0 with i among them."""
     itself = torch.eye(len(distance), dtype=torch.bool, device=distance.device)
     degenerate = itself.unsqueeze(1) | itself.unsqueeze(2)
-    return torch.where(degenerate, 0.0, (distance.unsqueeze(1) - distance.unsqueeze(2)).sign())
+    signs = or_nan((distance.unsqueeze(1) - distance.unsqueeze(2)).sign(), distance)  # the sign of NaN is 0
+    return torch.where(degenerate, 0.0, signs)
 
 
 METHOD = one_stage(

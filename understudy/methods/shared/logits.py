@@ -51,8 +51,11 @@ def divergence(student: Tensor, teacher: Tensor, *, form: Form) -> Tensor:
 
 
 def weighed(probabilities: Tensor, values: Tensor) -> Tensor:
-    """Values times probabilities; what has no probability counts nothing, even if it is infinite (a masked class)."""
-    return torch.where(probabilities > 0, probabilities * values, 0.0)
+    """Values times probabilities; what has no probability counts nothing, even if it is infinite (a masked class).
+
+    A probability that is NaN has a product that is NaN, so that a network that answers with NaN is noticed.
+    """
+    return torch.where(probabilities == 0, 0.0, probabilities * values)
 
 
 def check_same(one: Tensor, other: Tensor, what: str = "the student's logits and the teacher's") -> None:

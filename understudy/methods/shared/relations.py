@@ -27,9 +27,16 @@ def inner_products(left: Tensor, right: Tensor | None = None) -> Tensor:
 
 
 def unit(vectors: Tensor) -> Tensor:
-    """Rows of length 1. A row of zeros stays, and gets no gradient where a division by nearly 0 would explode."""
+    """Rows of length 1. A row of zeros stays, and gets no gradient where a division by nearly 0 would explode.
+
+    >>> unit(torch.tensor([[3.0, 4.0], [0.0, 0.0], [torch.nan, 1.0]]))
+    tensor([[0.6000, 0.8000],
+            [0.0000, 0.0000],
+            [   nan,    nan]])
+    """
     length = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
-    return torch.where(length > 0, vectors / torch.where(length > 0, length, 1.0), 0.0)
+    zero = length == 0
+    return torch.where(zero, 0.0, vectors / torch.where(zero, 1.0, length))
 
 
 def flat(values: Tensor) -> Tensor:
