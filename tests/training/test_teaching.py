@@ -7,10 +7,12 @@ import pytest
 import torch
 from torch import nn
 
+from understudy.answers import StoredAnswers
 from understudy.config.optimizers import SGD
 from understudy.config.settings import Settings
 from understudy.config.stage import Stage
 from understudy.config.train import TrainConfig
+from understudy.errors import UserError
 from understudy.methods import find
 from understudy.models import NetworkSpec, Normalized
 from understudy.objective import Objective
@@ -296,3 +298,30 @@ def test_a_teacher_that_is_yet_to_be_trained_runs_in_low_precision_without_a_com
     stand_ins = StandIns()
     assert notes_of(KD(), stand_ins.untrained(teacher), small, low, stand_ins)[1:] == (["bfloat16"], [])
     assert "has_learned" not in vars(teacher)  # nothing is written onto a user's module
+
+
+class Lost(nn.Module):
+    """A teacher that answers with NaN or infinity to dark images."""
+
+    def __init__(self, network, value):
+        super().__init__()
+        self.network, self.value = network, value
+
+    def forward(self, x):
+        answer = self.network(x)
+        dark = x.mean((1, 2, 3)) < x.mean()
+        return torch.where(dark.unsqueeze(1), self.value, answer)
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+@pytest.mark.parametrize("stored", [None, "stored"])
+def test_a_teacher_that_answers_with_nan_ends_the_training_and_is_named(small, tmp_path, value, stored):
+    """Soft targets of NaN counted as none at all."""
+    teacher, student = small.networks()
+    answers = stored and StoredAnswers(folder=str(tmp_path / stored))
+    stages = [Stage("only", CE() + KD(), CONFIG)]
+    training = Training(student, [Lost(teacher, value)], stages, small.data(), settings=CPU, stored=answers)
+    with pytest.raises(
+        UserError, match=r"the teacher answers with NaN or infinity \(stage 'only', epoch 1.*'logits', sa"
+    ):
+        training.run()

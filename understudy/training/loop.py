@@ -24,6 +24,7 @@ from understudy.config.stage import Stage
 from understudy.data.parts import Batch, Data
 from understudy.errors import FailedTrainingError, UserError
 from understudy.models.weights import restore
+from understudy.objective.term import Reading
 from understudy.precision import exact_dtype
 from understudy.ranks import one_process, own_shard, ranks, sharded_like, whole_tensor
 from understudy.sharding import of_rows, sharded
@@ -399,6 +400,11 @@ class Training:
         if batch is not None and (places := nested.not_finite(batch.inputs)):
             broken = batch.ids[places[:5]].tolist()
             raise UserError(f"{self.name}: the data hold NaN or infinity ({where}, samples {broken}): mend the data")
+        if batch is not None and (answered := _without_numbers(self.stage_state.reading)):
+            raise UserError(
+                f"{self.name}: the teacher answers with NaN or infinity ({where}, {answered}): run it in float32 "
+                '(settings.teacher_precision = "float32"), or mend it'
+            )
         newest = checkpoints.newest(self.checkpoint_folder) if self.checkpoint_folder else None
         kept = f"; the last good checkpoint is {newest.path}" if newest and newest.state else ""
         raise self._diverged(
@@ -503,6 +509,17 @@ class Training:
         elif self.data.validation is not None:
             end = end.model_copy(update={"validation": self._validate(stage, self.place.epoch)})
         self.place.ends.append(end)
+
+
+def _without_numbers(reading: Reading | None) -> str:
+    """Samples to which a teacher answers with NaN or infinity, and where; a class may be masked with minus infinity."""
+    for teacher in reading.teachers if reading else ():
+        for place, value in teacher.tensors().items():
+            broken = (value.isnan() | (value == torch.inf)).flatten(1).any(1).nonzero().flatten()
+            if reading and len(broken):
+                samples = "" if reading.ids is None else f", samples {reading.ids[broken[:5]].tolist()}"
+                return f"{str(place)!r}{samples}"
+    return ""
 
 
 def _between_figures(steps: int) -> int:
