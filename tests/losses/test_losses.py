@@ -274,3 +274,19 @@ def test_a_value_that_is_no_number_is_not_passed_over(row: Row, role: str):
             inputs = row.make()
             inputs[place][0].view(-1)[part] = torch.nan
             assert not torch.isfinite(row.loss(*inputs)).all()
+
+
+@pytest.mark.parametrize("scale", [0.0, 1e3])
+@every_loss
+def test_extreme_values_have_a_finite_loss_and_gradient(row: Row, scale: float):
+    if scale and row.name.startswith("confident_regression"):
+        return  # the covariance of fewer draws than classes is inverted by its ridge, which is lost beside 1e6
+    for offset in (0.0, 1.0):
+        inputs = row.make(dtype=torch.float32)
+        for place in (row.student[0], *row.teacher):
+            inputs[place] = scale * inputs[place] + offset if inputs[place].is_floating_point() else inputs[place]
+        inputs[row.student[0]].requires_grad_()
+        value = row.loss(*inputs)
+        value.sum().backward()
+        assert torch.isfinite(value).all()
+        assert torch.isfinite(inputs[row.student[0]].grad).all()
