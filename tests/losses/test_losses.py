@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.losses.table import BATCH, Row
+from tests.losses.table import BATCH, CLASSES, LOGITS, Row
 from understudy import UserError, bounds, losses
 from understudy.methods.shared.logits import softened
 from understudy.precision import wide
@@ -254,6 +254,30 @@ def test_a_class_that_both_mask_has_no_part_in_a_divergence(form):
     loss.sum().backward()
     alone.sum().backward()
     torch.testing.assert_close(found.grad, torch.nn.functional.pad(wanted.grad, (0, 1)))
+
+
+# Distances of the logits themselves, and losses that spread or move a share of the answer to all classes.
+READ_MASKED = (
+    "l1 of logits", "logit_regression", "noisy_logit_regression", "rocket_hint", "srrl_logits", "output_distance",
+    "teacher_bounded", "direction", "reverse_gradient", "virtual_teacher_kd", "cross_entropy", "dkpp", "ldrld",
+    "wsl, soft labels",
+)  # fmt: skip
+
+
+@every_loss
+def test_a_class_that_both_networks_mask_leaves_a_finite_loss(row: Row):
+    of_logits = all(row.inputs[place] is LOGITS for place in (*row.student, *row.teacher))
+    if not of_logits or row.name.startswith(READ_MASKED):
+        return
+    inputs = row.make()
+    for place in (*row.student, *row.teacher):
+        inputs[place][:, -1] = -torch.inf
+    inputs = [x.clamp(max=CLASSES - 2) if x.dtype == torch.int64 else x for x in inputs]  # labels
+    inputs[row.student[0]].requires_grad_()
+    value = row.loss(*inputs)
+    value.sum().backward()
+    assert torch.isfinite(value).all()
+    assert torch.isfinite(inputs[row.student[0]].grad).all()
 
 
 def test_an_unlabelled_sample_has_a_cross_entropy_of_0():

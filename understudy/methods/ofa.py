@@ -22,7 +22,7 @@ from understudy.config.stage import Stage
 from understudy.config.train import TrainConfig
 from understudy.errors import UserError
 from understudy.methods.method import Method
-from understudy.methods.shared.logits import check_same, class_numbers, one_hot, require_classes
+from understudy.methods.shared.logits import check_same, class_numbers, one_hot, require_classes, weighed
 from understudy.methods.shared.maps import BatchNorm, require_known
 from understudy.methods.shared.pairs import PairsTerm
 from understudy.objective.labels import CE
@@ -71,7 +71,7 @@ def ofa(
     label = one_hot(class_numbers(labels), other.shape[1], other.dtype)
     enhanced = (other + label) ** exponent
     target = enhanced - label if form == "code" else torch.where(label > 0, enhanced, other)
-    return -(target * own).sum(1)
+    return -weighed(target, own).sum(1)
 
 
 @dataclass(frozen=True)

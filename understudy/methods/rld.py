@@ -19,7 +19,7 @@ from understudy.bounds import Mark, NonNegative, Temperature
 from understudy.config.stage import Stage
 from understudy.config.train import TrainConfig
 from understudy.methods.method import Method
-from understudy.methods.shared.logits import LogitTerm, check_same, divergence, split
+from understudy.methods.shared.logits import LogitTerm, check_same, divergence, split, weighed
 from understudy.methods.shared.stages import warmed_up
 from understudy.objective.labels import CE
 from understudy.objective.term import Reading
@@ -79,7 +79,7 @@ def _below(student: Tensor, teacher: Tensor, classes: Tensor) -> Tensor:
     low = torch.finfo(student.dtype).min / 4
     s = F.log_softmax(student.masked_fill(~classes, low), dim=-1)
     t = F.log_softmax(teacher.masked_fill(~classes, low), dim=-1)
-    return torch.where(classes, t.exp() * (t - s), 0.0).sum(-1)
+    return torch.where(classes, weighed(t.exp(), t - s), 0.0).sum(-1)
 
 
 @dataclass(frozen=True)
