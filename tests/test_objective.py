@@ -419,3 +419,11 @@ def test_weights_over_epochs_want_the_epoch(networks, batch) -> None:
     [said] = told(Objective(terms, student=student, teacher=teacher), batch)
     assert said == "the weights of kd change over the epochs and stay at epoch 0: pass epoch="
     assert told(Objective(terms, student=student, teacher=teacher), batch, epoch=0) == []
+
+
+def test_warnings_point_to_the_line_of_the_user(networks, batch) -> None:
+    teacher, student = networks
+    objective = Objective(CE() + KD() * linear(4, 1, epochs=10), student=student, teacher=teacher)
+    with pytest.warns(UserWarning, match="pass epoch=") as warned:
+        objective(*batch)
+    assert [each.filename for each in warned] == [__file__]

@@ -1,5 +1,7 @@
 """Errors of the user, and suggestions for their messages."""
 
+import sys
+import warnings
 from collections.abc import Iterable
 from difflib import get_close_matches
 
@@ -61,3 +63,14 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
         return ""
     few = ", ".join(known[:12]) + (", ..." if len(known) > 12 else "")
     return f"; known: {few}"
+
+
+def warn_caller(text: str) -> None:
+    """A warning that points to the line of the user's own code, however many calls of PyTorch stand between.
+
+    >>> warn_caller("pass epoch=")  # doctest: +SKIP
+    """
+    frame, level = sys._getframe(1), 2
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in ("understudy", "torch"):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(text, stacklevel=level)

@@ -1,6 +1,5 @@
 """An objective: terms bound to a student and its teachers, callable in any training loop."""
 
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
@@ -12,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from understudy import bounds, nested
-from understudy.errors import UserError
+from understudy.errors import UserError, warn_caller
 from understudy.nested import Nested
 from understudy.objective.balance import Balance
 from understudy.objective.mc_dropout import Dropouts
@@ -349,7 +348,7 @@ class Objective(nn.Module):
         if self._unnoticed and watching and torch.is_grad_enabled():
             self._unnoticed = False
             for notice in notices(self, reading, epoch_given=self._epoch_given):
-                warnings.warn(notice, stacklevel=3)
+                warn_caller(notice)
         answer = {name: value.detach() for name, value in reading.student.named.items()}
         return Outcome(total, {name: mean.detach() for name, mean in means.items()}, weighted, answer)
 

@@ -1,12 +1,11 @@
 """Where an objective would train something else than it says: on several processes, in a wrapper that passes it by."""
 
-import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from torch import nn
 
-from understudy.errors import UserError
+from understudy.errors import UserError, warn_caller
 from understudy.nested import Nested
 from understudy.objective.labels import Labels
 from understudy.objective.term import without_targets
@@ -55,7 +54,7 @@ def refuse_place(objective: "Objective") -> None:
             f"gradients are not averaged: {_way_out('DistributedDataParallel')}"
         )
     else:
-        warnings.warn(UNAVERAGED, stacklevel=4)
+        warn_caller(UNAVERAGED)
 
 
 def refuse_same(student: nn.Module, teachers: Sequence[nn.Module]) -> None:

@@ -1,6 +1,5 @@
 """A whole training step as one module, for what averages gradients over several processes."""
 
-import warnings
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
@@ -8,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from understudy import nested
-from understudy.errors import UserError
+from understudy.errors import UserError, warn_caller
 from understudy.nested import Nested
 from understudy.objective.objective import Objective, Outcome
 from understudy.objective.refusals import UNAVERAGED
@@ -129,7 +128,7 @@ class Step(nn.Module):
         if is_sharded(self) and objective.balance is not None:
             raise UserError("auto() measures gradients on whole parameters, which fully_shard splits: give weights")
         if not is_sharded(self) and averaging(self) is None:
-            warnings.warn(UNAVERAGED, stacklevel=4)
+            warn_caller(UNAVERAGED)
         self._spread(group)
         for name, owned in objective.owned.items():
             if not objective.parts[name].term.reads.batch:

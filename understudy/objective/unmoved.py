@@ -1,11 +1,11 @@
 """Parameters that have gradients and that no optimizer moves, which a loop of one's own would not notice."""
 
-import warnings
 from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
 
+from understudy.errors import warn_caller
 from understudy.precision import exact_dtype
 from understudy.printable import some
 from understudy.ranks import own_shard
@@ -40,19 +40,17 @@ class Unmoved:
             return self if self._next <= LAST else None
         adversaries = [name for name, (_, whose) in still.items() if whose == "adversaries"]
         if adversaries and "adversaries" not in moved:
-            warnings.warn(
+            warn_caller(
                 f"the adversaries have not moved in {self._calls} calls: they take a step of their own, on "
-                "objective.adversary_loss(reading), before the student's; as_module(adversaries=optimizer) takes it",
-                stacklevel=4,
+                "objective.adversary_loss(reading), before the student's; as_module(adversaries=optimizer) takes it"
             )
         idle = [
             name for name, (parameter, whose) in still.items() if whose != "adversaries" and parameter.grad is not None
         ]
         if idle:
-            warnings.warn(
+            warn_caller(
                 f"in no optimizer, it seems: {some(idle)}; they have gradients and have not moved in "
-                f"{self._calls} calls, while others have: pass student.parameters() and objective.owned.parameters()",
-                stacklevel=4,
+                f"{self._calls} calls, while others have: pass student.parameters() and objective.owned.parameters()"
             )
         return None
 
