@@ -1,4 +1,4 @@
-"""Losses are computed in float32 at least, for any precision of the networks; figures in float64."""
+"""Losses are computed in float32 at least, for any precision of the networks; figures in float64; NaN stays NaN."""
 
 import torch
 from torch import Tensor
