@@ -512,7 +512,7 @@ class Training:
 
 
 def _without_numbers(reading: Reading | None) -> str:
-    """Samples to which a teacher answers with NaN or infinity, and where; a class may be masked with minus infinity."""
+    """Samples to which a teacher answers with NaN or infinity, and where; minus infinity may be meant (a mask)."""
     for teacher in reading.teachers if reading else ():
         for place, value in teacher.tensors().items():
             broken = (value.isnan() | (value == torch.inf)).flatten(1).any(1).nonzero().flatten()
