@@ -68,9 +68,16 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 def warn_caller(text: str) -> None:
     """A warning that points to the line of the user's own code, however many calls of PyTorch stand between.
 
-    >>> warn_caller("pass epoch=")  # doctest: +SKIP
+    >>> with warnings.catch_warnings(record=True) as caught:
+    ...     warnings.simplefilter("always")
+    ...     warn_caller("pass epoch=")
+    >>> str(caught[0].message)
+    'pass epoch='
     """
     frame, level = sys._getframe(1), 2
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in ("understudy", "torch"):
+    while frame.f_back is not None and str(frame.f_globals.get("__name__")).partition(".")[0] in (
+        "understudy",
+        "torch",
+    ):
         frame, level = frame.f_back, level + 1
     warnings.warn(text, stacklevel=level)

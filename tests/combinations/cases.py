@@ -58,8 +58,7 @@ OF_IMAGES: dict[str, tuple[object, ...]] = {
     "cutout": (3,),
     "erase": (Erase(),),
 }
-OF_SCORES = {"shift": (1, 2), "flip": (True,), "crop": OF_IMAGES["crop"]}  # those that move targets with their pixels
-NO_IMAGES = ("text", "tags", "links", "detection-3d")
+OF_PLACES = {"shift": (1, 2), "flip": (True,), "crop": OF_IMAGES["crop"]}  # those that move targets with their pixels
 
 
 @dataclass(frozen=True)
@@ -128,7 +127,7 @@ class Case:
             stride = 2 if self.task.startswith("detection") else 4
             return kind(data, 6).eval(), kind(data, 3, stride=stride)
 
-    def distil(self, folder: Path, callback: Callback, *, together: bool = False) -> understudy.Distilled:
+    def distill(self, folder: Path, callback: Callback, *, together: bool = False) -> understudy.Distilled:
         teacher, student = self.networks()
         return understudy.distill(
             teacher, student, DATA[self.task], method=self.method, config=self.config, settings=self.settings,
@@ -146,7 +145,7 @@ class Case:
             warnings.simplefilter("ignore")
             steps = Stops(None)
             try:
-                self.distil(folder / "whole", steps)
+                self.distill(folder / "whole", steps)
             except FailedTrainingError:
                 return "diverged"
             except UserError as error:
@@ -155,9 +154,9 @@ class Case:
                 return f"refused: {error}"
             stops = Stops(max(1, int(self.stop * steps.done)))
             try:
-                self.distil(folder / "stopped", stops, together=self.together)
+                self.distill(folder / "stopped", stops, together=self.together)
             except KeyboardInterrupt:
-                self.distil(folder / "stopped", Stops(None), together=self.together)
+                self.distill(folder / "stopped", Stops(None), together=self.together)
             students = [_students(folder / name) for name in ("whole", "stopped")]
             assert students[0], "there is no student"
             assert students[0].keys() == students[1].keys()
@@ -189,7 +188,7 @@ def _views(draw: random.Random, task: str) -> dict[str, Any]:
         augmentation = Augmentation(turn=draw.choice((None, Turn())))
     else:
         moved = task in ("segmentation", "detection", "landmarks")
-        possible = {**OF_SCORES, "jitter": OF_IMAGES["jitter"]} if moved and draw.random() < 0.8 else OF_IMAGES
+        possible = {**OF_PLACES, "jitter": OF_IMAGES["jitter"]} if moved and draw.random() < 0.8 else OF_IMAGES
         chosen = draw.sample(sorted(possible), draw.randint(0, min(4, len(possible))))
         augmentation = Augmentation(**{name: draw.choice(possible[name]) for name in chosen})
     repeats = draw.choice((None, None, 2)) if augmentation != Augmentation() else None

@@ -216,7 +216,7 @@ def check_stored(stored: StoredAnswers, stage: Stage, objective: Objective, data
             "group_by_length makes batches of many lengths, and stored values of tokens have one: leave out "
             "group_by_length or [answers]"
         )
-    stored.kept("logits")
+    stored.kept("logits")  # raises where top, packed and logits exclude each other
     if not needs_live_teacher(stored, objective, data, settings):
         stored.seen_by_teacher(config.augmentation)
 

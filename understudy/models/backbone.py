@@ -86,11 +86,20 @@ def of_timm(name: str, channels: int, strides: Sequence[int], by: str) -> tuple[
     if missing := [stride for stride in strides if stride not in last]:
         raise UserError(
             f"backbone {name!r} has maps of strides {', '.join(map(str, sorted(last)))}, and none of "
-            f"{', '.join(map(str, missing))}: change {by}"
+            f"{', '.join(map(str, missing))}: change {by}, or take another network"
         )
     numbers, widths = ([last[stride][place] for stride in strides] for place in (0, 1))
     network.prune_intermediate_layers(numbers, prune_norm=True, prune_head=True)  # type: ignore[operator]
     return network, numbers, widths
+
+
+def refuse_keeping(keep_statistics: bool | None) -> None:
+    """A ``UserError`` for the setting ``keep_statistics`` of a network without a backbone.
+
+    >>> refuse_keeping(None)
+    """
+    if keep_statistics is not None:
+        raise UserError("keep_statistics is of a backbone: name one, as in backbone = 'timm:resnet18'")
 
 
 def has_fresh_statistics(network: nn.Module) -> bool:

@@ -400,9 +400,10 @@ class Training:
         if batch is not None and (places := nested.not_finite(batch.inputs)):
             broken = batch.ids[places[:5]].tolist()
             raise UserError(f"{self.name}: the data hold NaN or infinity ({where}, samples {broken}): mend the data")
-        if batch is not None and (answered := _without_numbers(self.stage_state.reading)):
+        reading = self.stage_state.reading
+        if batch is not None and reading is not None and (broken_answer := _broken_answer(reading)):
             raise UserError(
-                f"{self.name}: the teacher answers with NaN or infinity ({where}, {answered}): run it in float32 "
+                f"{self.name}: the teacher answers with NaN or infinity ({where}, {broken_answer}): run it in float32 "
                 '(settings.teacher_precision = "float32"), or mend it'
             )
         newest = checkpoints.newest(self.checkpoint_folder) if self.checkpoint_folder else None
@@ -511,15 +512,16 @@ class Training:
         self.place.ends.append(end)
 
 
-def _without_numbers(reading: Reading | None) -> str:
-    """Samples to which a teacher answers with NaN or infinity, and where; minus infinity may be meant (a mask)."""
-    for teacher in reading.teachers if reading else ():
+def _broken_answer(reading: Reading) -> str | None:
+    """Where a teacher answers with NaN or infinity, and to which samples; minus infinity may be meant (a mask)."""
+    for teacher in reading.teachers:
         for place, value in teacher.tensors().items():
             broken = (value.isnan() | (value == torch.inf)).flatten(1).any(1).nonzero().flatten()
-            if reading and len(broken):
-                samples = "" if reading.ids is None else f", samples {reading.ids[broken[:5]].tolist()}"
-                return f"{str(place)!r}{samples}"
-    return ""
+            if len(broken):
+                return f"{str(place)!r}" + (
+                    "" if reading.ids is None else f", samples {reading.ids[broken[:5]].tolist()}"
+                )
+    return None
 
 
 def _between_figures(steps: int) -> int:

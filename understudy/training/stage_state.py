@@ -57,7 +57,7 @@ class StageStateDict(TypedDict):
     shares: dict[str, float]
 
 
-def check_together(
+def check_combination(
     stage: Stage, objective: Objective, data: Data, settings: Settings, stored: StoredAnswers | None
 ) -> None:
     """A ``UserError`` if settings of a stage exclude each other or its terms; the check says so before any training."""
@@ -119,7 +119,7 @@ class StageState:
         self._prepare_ranks()
         if handed:
             self._take_over(handed)
-        check_together(stage, self.objective, data, settings, stored)
+        check_combination(stage, self.objective, data, settings, stored)
         self.momenta = momenta_of(stage)
         self.scaling = Scaling(settings)
         self.shards = Shards(student) if twin else None

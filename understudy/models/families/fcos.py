@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from understudy.bounds import Interval, Width
 from understudy.errors import UserError
-from understudy.models.backbone import OnBackbone
+from understudy.models.backbone import OnBackbone, refuse_keeping
 from understudy.models.family import Family
 
 PRIOR = 4.6  # minus the logit of 0.01: before training, a place finds next to nothing (Lin et al., 2017)
@@ -157,8 +157,7 @@ def fcos(
     torch.Size([1, 20, 9])
     """
     if backbone is None:
-        if keep_statistics is not None:
-            raise UserError("keep_statistics is of a backbone: name one, as in backbone = 'timm:resnet18'")
+        refuse_keeping(keep_statistics)
         width = 12 if width is None else width
         depth = 1 if depth is None else depth
         return FCOS(classes, channels, width, depth, finest, levels, 2 * width if neck is None else neck, tower)

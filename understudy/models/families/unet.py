@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from understudy.bounds import Interval, Width
 from understudy.errors import UserError
-from understudy.models.backbone import OnBackbone
+from understudy.models.backbone import OnBackbone, refuse_keeping
 from understudy.models.family import Family
 
 
@@ -103,8 +103,7 @@ def unet(
     if stride > 2**depth:
         raise UserError(f"stride {stride}: after {depth} halvings the coarsest grid has stride {2**depth}")
     if backbone is None:
-        if keep_statistics is not None:
-            raise UserError("keep_statistics is of a backbone: name one, as in backbone = 'timm:resnet18'")
+        refuse_keeping(keep_statistics)
         return UNet(classes, channels, width, depth, stride)
     return UNet.on(backbone, bool(keep_statistics), classes, channels, width, depth, stride)
 

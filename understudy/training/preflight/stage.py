@@ -37,7 +37,7 @@ from understudy.training.padding import refuse_readers_of_padding
 from understudy.training.preflight.data import DRY_BATCH
 from understudy.training.preflight.findings import ABOUT_STORED, Finding, duration
 from understudy.training.preflight.tokens import misaligned
-from understudy.training.stage_state import check_together, facts_of
+from understudy.training.stage_state import check_combination, facts_of
 from understudy.training.state import copy_of
 
 DEAD = 1e-4  # of the largest gradient of a term, below which a term's gradient on the student is lost
@@ -133,7 +133,7 @@ def _dry_run(
         task=data.task,
         watch=False,
     )
-    check_together(stage, objective, data, settings, stored)
+    check_combination(stage, objective, data, settings, stored)
     notes: list[str] = []
     forms = stand_ins.use(objective, teachers, data, settings, notes.append)
     yield from (Finding("warning", subject, note) for note in notes)
