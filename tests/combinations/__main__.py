@@ -1,7 +1,7 @@
 """``make combinations``: many random combinations of settings with a fixed seed, in one process.
 
-The exit code is 1 if there was a failure; each is printed with its number, by which it runs again:
-``python -m tests.combinations --case NUMBER``.
+The exit code is 1 if there was a failure; each is printed with its seed and number, by which it runs again:
+``python -m tests.combinations --seed SEED --case NUMBER``.
 """
 
 import argparse
@@ -25,7 +25,8 @@ def run(cases: range, seed: int) -> Counter[str]:
                 found[case.run(Path(folder))] += 1
             except Exception:
                 found["failed"] += 1
-                print(f"--- case {number}\n{case}\n{traceback.format_exc(limit=-8)[-3000:]}", file=sys.__stdout__)
+                told = traceback.format_exc(limit=-8)[-3000:]
+                print(f"--- seed {seed}, case {number}\n{case}\n{told}", file=sys.__stdout__)
     return found
 
 
