@@ -168,7 +168,7 @@ METHODS = {
 }
 COMMANDS = {
     "demo": "--out --seeds --train-teacher --open --json",
-    "distill": "--out recipe --teacher --student --data --method --epochs --seeds --retrain --tensorboard "
+    "distill": "--out recipe --teacher --student --data --unlabelled --method --epochs --seeds --retrain --tensorboard "
     "--onnx-latency --set --settings --trust --verbose/-v --checkpoint-seconds "
     "--check/--no-check --cache --workers --engine --address --dry-run --json",
     "answers": "recipe --out --set --settings --trust --verbose/-v --checkpoint-seconds --check/--no-check "

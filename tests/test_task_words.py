@@ -23,6 +23,7 @@ ALLOWED = {
     },
     "training": {
         "training/evaluate.py": {"labels"},  # answers() is of classification alone
+        "training/preflight/findings.py": {"labels"},  # samples without any
         "training/preflight/networks.py": {"class", "classes"},  # what answers may lack; class scores that are shares
         "training/preflight/stage.py": {"classes"},  # a teacher that masks some
         "training/preflight/teacher.py": {"classes", "labels"},  # a teacher that masks some; data without labels
@@ -35,9 +36,9 @@ ALLOWED = {
     },
     "paths": {},
     "tuning": {},
-    "report": {  # the label of an axis, a curve or a tile
+    "report": {  # the label of an axis, a curve or a tile; training samples without labels
         f"report/{name}.py": {"label", "labels"}
-        for name in ("comparison", "page", "tables", *(f"figures/{drawn}" for drawn in DRAWN))
+        for name in ("comparison", "page", "tables", "text", *(f"figures/{drawn}" for drawn in DRAWN))
     },
     "export": {},
 }

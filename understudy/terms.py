@@ -69,6 +69,7 @@ from understudy.methods.pad import PAD as PAD
 from understudy.methods.patient_kd import Patience as Patience
 from understudy.methods.pkd import PKD as PKD
 from understudy.methods.pkt import PKT as PKT
+from understudy.methods.pseudo_labels import PseudoLabels as PseudoLabels
 from understudy.methods.review import Review as Review
 from understudy.methods.rkd import RKDAngle as RKDAngle
 from understudy.methods.rkd import RKDDistance as RKDDistance

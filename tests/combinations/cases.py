@@ -16,8 +16,8 @@ import torch
 from torch import nn
 
 import understudy
-from tests.methods.test_methods import ATTENTION
-from tests.tasks.test_every_method import DATA, FITTING, Attending, Net
+from tests.methods.test_methods import ATTENTION, OF_UNLABELLED
+from tests.tasks.test_every_method import DATA, FITTING, PARTLY, Attending, Net
 from understudy import Callback, Settings, StoredAnswers, UserError, optimizers, schedules
 from understudy.config.train import TrainConfig
 from understudy.data import Augmentation
@@ -75,6 +75,7 @@ class Case:
     stop: float  # the share of all steps after which the run is stopped
     weights: int
     together: bool  # whether trainings of the stopped run take turns
+    unlabelled: bool  # whether there are samples without labels, too
 
     @classmethod
     def of(cls, seed: str) -> "Case":
@@ -117,6 +118,7 @@ class Case:
         return cls(
             task, method, config, settings, answers, draw.choice((1, 1, 2)), draw.random() < 0.2,
             draw.random(), draw.randrange(1000), draw.random() < 0.4,
+            method in OF_UNLABELLED or (task in PARTLY and draw.random() < 0.3),
         )  # fmt: skip
 
     def networks(self) -> tuple[nn.Module, nn.Module]:
@@ -129,10 +131,11 @@ class Case:
 
     def distill(self, folder: Path, callback: Callback, *, together: bool = False) -> understudy.Distilled:
         teacher, student = self.networks()
+        more = PARTLY[self.task].train.source.samples if self.unlabelled else None
         return understudy.distill(
-            teacher, student, DATA[self.task], method=self.method, config=self.config, settings=self.settings,
-            answers=self.answers, seeds=self.seeds, baseline=self.baseline and self.method != "alone",
-            accept_weak=True, out=folder, callback=callback, together=together,
+            teacher, student, DATA[self.task], unlabelled=more, method=self.method, config=self.config,
+            settings=self.settings, answers=self.answers, seeds=self.seeds, accept_weak=True, out=folder,
+            baseline=self.baseline and self.method != "alone", callback=callback, together=together,
         )  # fmt: skip
 
     def run(self, folder: Path) -> str:

@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 import understudy
 import understudy.report as report
+from tests.methods.test_methods import OF_UNLABELLED
 from understudy import recipe as recipes
 from understudy import taps
 from understudy.cli._app import app
@@ -34,7 +35,7 @@ QUICK = (*FEW, "settings.threads=1")
 OF_SGD = {"dot", "deepkd"}  # the demo's recipe has AdamW, which they refuse
 OF_TRANSFORMERS = {"patient-kd", "tinybert", "minilm"}  # the demo's networks have no attention
 FITTING = (name for name, method in METHODS.items() if method.unfit(Classification()) is None)
-BY_NAME = sorted({name for name in FITTING if METHODS[name].family != "own"} - OF_TRANSFORMERS)
+BY_NAME = sorted({name for name in FITTING if METHODS[name].family != "own"} - OF_TRANSFORMERS - OF_UNLABELLED)
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ from tests.ranks.group import Group
 LOOSE = {"can": 1e-4, "rkd": 1e-4}  # differences of nearly equal values, which rounding changes most
 ALIKE = [
     "kd", "hint", "cut", "hint with batch norm", "can", "crd", "crd-batch", "sp", "rkd", "auto",
+    "without labels",
 ]  # fmt: skip
 NOT_SHARDED = {"auto"}
 

@@ -56,6 +56,7 @@ def test_all_methods_for_classes_and_one_teacher_are_in_it():
         "tinybert",
         "minilm",
         "patient-kd",
+        "pseudo-labels",
     }
     named = {*BENCHMARK.METHODS, *BENCHMARK.OF_EQUAL_WIDTHS}
     assert named | left_out == set(methods.fitting(Classification(("a", "b"))))

@@ -147,6 +147,21 @@ def loose(place):
     return place / "loose"
 
 
+def test_photos_without_classes_beside_those_with_classes(command, teacher, loose, place):
+    code, _, err = command(
+        "understudy distill --teacher runs/teacher --student resnet8 --data photos/ --unlabelled loose/train "
+        "--epochs 2 --set train.batch=9 --out runs/beside"
+    )
+    assert code == 0, err
+    assert "samples without labels beside" in err
+    assert "alone: 2 epochs of samples with labels are" in err.replace("\n", " ")
+    recipe = tomllib.loads((place / "runs" / "beside" / "recipe.toml").read_text())
+    assert recipe["data"]["unlabelled"] == "loose/train"
+    assert list(recipe["methods"]) == ["alone", "kd"]
+    result = json.loads((place / "runs" / "beside" / "result.json").read_text())
+    assert result["data"]["unlabelled"] > 0
+
+
 def test_the_commands_on_photos_without_classes(command, teacher, loose, place):
     code, out, err = command(
         "understudy distill --teacher runs/teacher --student resnet8 --data loose/ --epochs 6 --out runs/loose"

@@ -185,6 +185,19 @@ def test_the_teachers_that_answer_for_data_without_labels_count(key, tmp_path):
     assert answered(tmp_path / "same.safetensors") == one != answered(tmp_path / "other.safetensors")
 
 
+def test_samples_without_labels_count_by_their_content(key, tmp_path, workplace):
+    more = {}
+    for name in ("one", "same", "other"):
+        (tmp_path / name).mkdir()
+        for number, file in enumerate(sorted((workplace / "pictures/test").rglob("*.png"))[name == "other" :][:6]):
+            shutil.copy(file, tmp_path / name / f"{number}.png")
+        more[name] = key(data={"unlabelled": str(tmp_path / name)})
+    assert more["one"] == more["same"] != more["other"]
+    rest = [key(data={"unlabelled": True, "student_samples": count}) for count in (9, 12)]
+    few = [key(data={"student_samples": count}) for count in (9, 12)]
+    assert len({key(), more["one"], more["other"], *rest, *few}) == 7
+
+
 values = st.recursive(
     st.none() | st.booleans() | st.integers(-9, 9) | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),

@@ -1,17 +1,24 @@
 """Every method on every task that it says it fits: stages from its defaults, one step of each on tiny networks."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.methods.test_methods import ATTENTION
+from tests.methods.test_methods import ATTENTION, OF_UNLABELLED
 from tests.tasks.test_tasks import IMAGES, NAMES, made
 from understudy import Objective, methods
 from understudy.config.train import TrainConfig
 from understudy.data import from_inputs
+from understudy.data.beside import beside
+from understudy.data.sources import InMemory
+from understudy.errors import UserError
 from understudy.models.families.fcos import Head
 from understudy.models.families.pillars import CentreHead, Pillars
 from understudy.nested import chosen
+from understudy.objective.labels import Labels
+from understudy.objective.term import takes_rows
 from understudy.plans.stages import method_stages
 from understudy.training.stage_state import facts_of
 
@@ -102,9 +109,31 @@ FITTING = [
 ]
 
 
-@pytest.mark.parametrize(("name", "method"), FITTING)
+@pytest.mark.parametrize(("name", "method"), [pair for pair in FITTING if pair[1] not in OF_UNLABELLED])
 def test_a_method_takes_a_step_on_a_task_that_it_fits(name, method):
-    data = DATA[name]
+    take_a_step(DATA[name], method)
+
+
+def more(data):
+    """The data with samples without labels: the same inputs again."""
+    part = data.train
+    inputs = next(part.in_order(len(part), torch.device("cpu"))).inputs
+    if data.task.name != "tags":
+        return beside(data, inputs)
+    words = [" ".join(data.task.vocabulary[number] for number in row if number > 3) for row in inputs["input_ids"]]
+    return beside(data, InMemory(*data.task.unlabelled(words)))
+
+
+PARTLY = {name: more(data) for name, data in DATA.items() if data.task.labelled}
+
+
+@pytest.mark.parametrize(("name", "method"), [pair for pair in FITTING if pair[0] in PARTLY])
+def test_a_method_takes_a_step_where_some_samples_have_no_label(name, method):
+    take_a_step(PARTLY[name], method)
+
+
+def take_a_step(data, method):
+    name = data.task.name
     torch.manual_seed(0)
     kind = Attending if method in ATTENTION else Net
     teacher, student = kind(data, 6).eval(), kind(data, 3, stride=2 if name.startswith("detection") else 4)
@@ -116,13 +145,38 @@ def test_a_method_takes_a_step_on_a_task_that_it_fits(name, method):
         )
     )
     for stage in stages:
+        parts = [part.term for part in stage.objective.parts if not isinstance(part.term, Labels)]
+        if data.unlabelled and not stage.objective.reads.teacher_output and any(term.reads.labels for term in parts):
+            with pytest.raises(UserError, match="reads the label of each sample"):
+                Objective(
+                    stage.objective,
+                    student=student,
+                    teacher=teacher,
+                    example=example,
+                    facts=facts,
+                    task=data.task,
+                    unlabelled=True,
+                )
+            return
         objective = Objective(
-            stage.objective, student=student, teacher=teacher, example=example, facts=facts, task=data.task
+            stage.objective,
+            student=student,
+            teacher=teacher,
+            example=example,
+            facts=facts,
+            task=data.task,
+            unlabelled=data.unlabelled > 0,
         )
         objective.train()
         reading = objective.read(batch.inputs, batch.targets, epoch=0.0, ids=batch.ids)
         if objective.has_adversaries:
             objective.adversary_loss(reading).backward()
+        unknown = replace(reading, targets=torch.full((len(batch),), torch.nan))
+        for name, part in objective.parts.items():
+            reads = part.term.reads
+            if not (reads.labels or stage.objective.reads.teacher_output or takes_rows(part.term, data.task)):
+                owned = {**objective.owned, **objective.adversaries}
+                assert part.term.loss(unknown, owned.get(name)).isfinite().all()
         outcome = objective.judge(reading)
         assert torch.isfinite(outcome.loss)
         outcome.loss.backward()

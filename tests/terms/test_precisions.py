@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.methods.test_methods import ATTENTION
+from tests.methods.test_methods import ATTENTION, OF_UNLABELLED
 from understudy import Objective, UserError, methods
 from understudy.config.train import TrainConfig
 from understudy.methods import METHODS
@@ -19,7 +19,7 @@ SAMPLES = 6
 IMAGES, LABELS = torch.rand(SAMPLES, 3, 8, 8), torch.arange(SAMPLES) % 10
 FITTING = methods.fitting(Classification(("a", "b")))
 NEEDING_NO_MORE = sorted(
-    name for name in FITTING if set(METHODS[name].needed) <= set(PROPOSALS) and name not in ATTENTION
+    name for name in FITTING if set(METHODS[name].needed) <= set(PROPOSALS) and name not in ATTENTION | OF_UNLABELLED
 )
 
 # Of those on the teacher's scores: what compares the scores themselves cannot take a masked class, and says so.

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from tests.refusing import Refusing, without_autocast
 from tests.terms.table import CLASSES, Row, networks
 from understudy import Objective, terms
-from understudy.terms import BSS, CRD, CRLD, DGKD, FGD, N3, Facts, Localisation
+from understudy.terms import BSS, CRD, CRLD, DGKD, FGD, N3, Facts, Localisation, PseudoLabels
 from understudy.training.checkpoints import read, write
 
 MODULES = sorted(path.stem for path in Path(__file__).parent.glob("rows_*.py"))
@@ -170,5 +170,5 @@ def test_what_looks_at_other_samples_says_so(row: Row):
 
 
 def test_every_term_has_a_row():
-    others = {FGD, Localisation, N3}  # of detectors and of triples; tests/tasks/
+    others = {FGD, Localisation, N3, PseudoLabels}  # of detectors, triples, samples without labels; tests/tasks/
     assert {type(row.term) for row in ROWS} == set(terms.TERMS.values()) - others

@@ -10,6 +10,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from understudy import nested
 from understudy.config.optimizers import optimizer_of
 from understudy.config.stage import Stage
 from understudy.data.parts import Batch
@@ -63,6 +64,6 @@ class Floor:
     def _loss(self, answer: Answer) -> Tensor:
         if answer.output is not None:
             named = answer.widened().named  # unknown targets are as many numbers as the student's own
-            targets = self.targets if self.task.labelled else self.task.as_targets(named).detach()
+            targets = self.targets if self.task.labelled else nested.each(Tensor.detach, self.task.as_targets(named))
             return self.task.loss(named, targets).mean()
         return torch.stack([value.float().square().mean() for value in answer.values()]).sum()

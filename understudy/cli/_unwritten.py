@@ -12,12 +12,15 @@ SOURCE = "the command line"  # the file name in messages about such a recipe
 OPTIONS: Mapping[tuple[str, ...], str] = {
     ("teacher",): "--teacher",
     ("student",): "--student",
+    ("data", "unlabelled"): "--unlabelled",
     ("data",): "--data",
     ("methods",): "--method",
 }
 
 
-def unwritten(teacher: str | None, student: str | None, data: str | None, method: str | None) -> str:
+def unwritten(
+    teacher: str | None, student: str | None, data: str | None, method: str | None, unlabelled: str | None = None
+) -> str:
     """The recipe as text. It trains the student by one method, and alone if the data have labels, for a verdict.
 
     Args:
@@ -25,6 +28,7 @@ def unwritten(teacher: str | None, student: str | None, data: str | None, method
         student: a network by name.
         data: a folder of images, or a data set by name.
         method: by default ``kd``; ``alone`` needs no teacher.
+        unlabelled: a folder of further training images, without labels.
     """
     method = method or "kd"
     missing = [
@@ -37,13 +41,16 @@ def unwritten(teacher: str | None, student: str | None, data: str | None, method
     assert student is not None
     assert data is not None
     table = {"name": "folder", "root": data} if Path(data).expanduser().is_dir() else {"name": _known(data)}
+    methods = [method] if _has_no_labels(table) else dict.fromkeys(("alone", method))
+    if unlabelled is not None:
+        table["unlabelled"] = unlabelled
     return tomli_w.dumps(
         {
             "title": f"{student} learns from {teacher}" if teacher and method != "alone" else f"{student} alone",
             "data": table,
             **({"teacher": _teacher(teacher)} if teacher and method != "alone" else {}),
             "student": {"network": student},
-            "methods": {method: {}} if _has_no_labels(table) else {"alone": {}, method: {}},
+            "methods": {name: {} for name in methods},
         }
     )
 

@@ -1,5 +1,6 @@
 """``understudy distill``: carry a recipe out."""
 
+import json
 import tomllib
 from contextlib import nullcontext
 from functools import partial
@@ -47,6 +48,13 @@ def distill(
     student: Annotated[str | None, typer.Option(help="A network by name.", show_default=False)] = None,
     data: Annotated[
         str | None, typer.Option(help="A folder of images by class, or a data set by name.", show_default=False)
+    ] = None,
+    unlabelled: Annotated[
+        str | None,
+        typer.Option(
+            help="Further training samples, without labels: a folder of images, or a file of texts.",
+            show_default=False,
+        ),
     ] = None,
     method: Annotated[
         str | None,
@@ -103,15 +111,17 @@ def distill(
     changes = list(options.changes or [])
     changes += [f"train.epochs={epochs}"] if epochs else []
     changes += [f"seeds={list(range(seeds))}"] if seeds else []
+    if unlabelled is not None and not (teacher or student or data):
+        changes.append(f"data.unlabelled={json.dumps(unlabelled)}")
     if retrain is not None:
-        if recipe or teacher or student or data or method or epochs or seeds:
+        if recipe or teacher or student or data or unlabelled or method or epochs or seeds:
             raise UserError("--retrain takes everything from its run: give no recipe, networks, data, method or epochs")
         text = recipes.write(retrained(retrain))
         read = recipes.parse(text, str(retrain), changes, settings=options.settings, begun=begun)
     elif teacher or student or data:
         if recipe is not None:
             raise UserError("give a recipe, or --teacher, --student and --data, not both")
-        text = unwritten(teacher, student, data, method)
+        text = unwritten(teacher, student, data, method, unlabelled)
         read = recipes.parse(text, SOURCE, changes, settings=options.settings, begun=begun, options=OPTIONS)
     else:
         read = _read(recipe, method, changes, options.settings, begun)

@@ -96,7 +96,7 @@ class CropBoxes:
     def __call__(self, size: tuple[int | Tensor, int | Tensor], *, ids: Tensor) -> tuple[Tensor, ...]:
         return self.crop.boxes(size, self.seed, self.number, ids)
 
-    def of(self, rows: slice) -> "CropBoxes":
+    def of(self, rows: slice | Tensor) -> "CropBoxes":
         """Those of some rows of the batch."""
         return self if isinstance(self.number, int) else replace(self, number=self.number[rows])
 

@@ -121,7 +121,19 @@ class NoSettings:
 
 S = TypeVar("S")
 RESERVED = frozenset(
-    {"name", "root", "validation", "student_samples", "workers", "memory", "whiten", "task", "settings", "answered_by"}
+    {
+        "name",
+        "root",
+        "validation",
+        "student_samples",
+        "unlabelled",
+        "workers",
+        "memory",
+        "whiten",
+        "task",
+        "settings",
+        "answered_by",
+    }
 )
 
 

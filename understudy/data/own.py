@@ -137,12 +137,13 @@ def from_inputs(
     >>> len(data.train), len(data.validation), data.task.about
     (18, 2, "no labels (the outputs are the teacher's)")
     """
-    source = _without_labels(train, "train", workers, memory)
-    opened = None if test is None else lambda: _without_labels(test, "test", workers, memory)
+    source = source_of_inputs(train, "train", workers, memory)
+    opened = None if test is None else lambda: source_of_inputs(test, "test", workers, memory)
     return _assembled(source, opened, task, classes, name, validation, seed)
 
 
-def _without_labels(inputs: object, part: str, workers: int, memory: float | None) -> Source:
+def source_of_inputs(inputs: object, part: str, workers: int, memory: float | None) -> Source:
+    """Inputs alone as a source, with zeros in the place of targets."""
     if _holds_tensors(inputs):
         try:
             x = _as_nested(inputs)

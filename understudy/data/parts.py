@@ -273,6 +273,7 @@ class Data:
     std: tuple[float, ...] | None = None
     image: dict[str, object] = field(default_factory=dict)  # how a file becomes a sample, if not by the task's rule
     facts: dict[str, object] = field(default_factory=dict)  # recorded in the run folder
+    unlabelled: int = 0  # how many of the training samples have no label
     look: Callable[[], Iterator[str]] | None = None  # what is wrong with the files, those of the test part, too
     token_tables: Mapping[str, Words] = field(default_factory=dict)  # further ones by which the texts are inputs, too
 

@@ -35,7 +35,7 @@ class Boxes(Protocol):
 
     def __call__(self, size: tuple[Tensor, Tensor], *, ids: Tensor) -> Sequence[Tensor]: ...
 
-    def of(self, rows: slice) -> "Boxes":
+    def of(self, rows: slice | Tensor) -> "Boxes":
         """Those of some rows of a batch."""
 
 

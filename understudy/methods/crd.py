@@ -156,7 +156,7 @@ class CRDBatch(EmbeddingTerm):
 
     @property
     def reads(self) -> Reads:
-        return super().reads | Reads(batch=True)
+        return super().reads | Reads(batch=True, labels=self.other_classes)
 
     def misfit(self, task: Task) -> str | None:
         return needs_classes(task) if self.other_classes else None
@@ -277,7 +277,7 @@ class CRD(EmbeddingTerm):
 
     @property
     def reads(self) -> Reads:
-        return super().reads | Reads(batch=True)
+        return super().reads | Reads(batch=True, labels=self.other_classes)
 
     def misfit(self, task: Task) -> str | None:
         return needs_classes(task) if self.other_classes else None

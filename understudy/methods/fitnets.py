@@ -77,6 +77,10 @@ class Hint(PairTerm):
     where: Where | None = None
     max_norm: Positive | None = None
 
+    @property
+    def reads(self) -> Reads:
+        return super().reads | Reads(labels=self.where == "targets")
+
     def misfit(self, task: Task) -> str | None:
         if self.where == "targets" and type(task).places is Task.places:
             return f"where = 'targets' weighs places, and the targets of task {task.name!r} say nothing of places"

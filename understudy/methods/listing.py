@@ -30,7 +30,7 @@ def listed() -> list[Listed]:
     """The methods of this package, in the order of family, year and name.
 
     >>> [method.name for method in listed() if method.year < 2015]
-    ['alone', 'logit-regression']
+    ['alone', 'pseudo-labels', 'logit-regression']
     """
     paths = sorted(Path(__file__).parent.glob("*.py"))
     methods = [method for path in paths for method in _methods_in(path)]

@@ -13,6 +13,8 @@ from understudy.tasks.classification import cross_entropy as cross_entropy
 class Labels(Term):
     """The supervised loss of the task: cross-entropy for classification, squared error for regression, and so on.
 
+    The value of a sample without a label is 0, and the mean over the batch counts it.
+
     Args:
         label_smoothing: the share of each label that is spread over all options, of tasks that have labels.
 
@@ -27,7 +29,8 @@ class Labels(Term):
         return Reads(student_answer=True, labels=True)
 
     def loss(self, reading: Reading, owned: nn.Module | None) -> Tensor:
-        return reading.task.loss(reading.student.named, reading.given_targets, smoothing=self.label_smoothing)
+        values = reading.task.loss(reading.student.named, reading.given_targets, smoothing=self.label_smoothing)
+        return values if reading.labelled is None else values.where(reading.labelled, 0.0)
 
 
 @dataclass(frozen=True)

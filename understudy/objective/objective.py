@@ -27,7 +27,14 @@ from understudy.objective.readings import (
     with_gradient,
     without_teachers_graph,
 )
-from understudy.objective.refusals import refuse, refuse_observing, refuse_place, refuse_same, refuse_targets
+from understudy.objective.refusals import (
+    refuse,
+    refuse_observing,
+    refuse_place,
+    refuse_same,
+    refuse_targets,
+    refuse_unlabelled,
+)
 from understudy.objective.second_derivatives import differentiable_twice
 from understudy.objective.side_stream import Beside
 from understudy.objective.term import (
@@ -42,6 +49,7 @@ from understudy.objective.term import (
     per_sample,
     takes_rows,
     unfit,
+    without_targets,
 )
 from understudy.objective.unmoved import Unmoved
 from understudy.objective.whole import WholeBatch
@@ -97,6 +105,9 @@ class Objective(nn.Module):
             that have gradients and that no optimizer moves. A trainer that checks, and makes the optimizers, needs
             neither.
         in_step: the caller averages all gradients over the processes, and runs a sharded student within ``in_pass``.
+        unlabelled: some samples have no target, as ``task.without_labels`` makes them (class -1, NaN). ``Labels``
+            leaves them out: their loss is 0, and the mean over the batch counts them. For all other terms the teacher's
+            answer to a sample stands in the place of its target.
     """
 
     def __init__(
@@ -112,6 +123,7 @@ class Objective(nn.Module):
         task: Task = CLASSIFICATION,
         watch: bool = True,
         in_step: bool = False,
+        unlabelled: bool = False,
     ):
         super().__init__()
         self._queue = queue or Beside(torch.device("cpu"))
@@ -153,7 +165,9 @@ class Objective(nn.Module):
         self.remarks: dict[str, tuple[str, ...]] = {}
         self._dtype: torch.dtype | None = None  # of all values that terms see, if a network is not in float32
         self.balance = Balance(self.parts) if any(part.balanced for part in self.parts.values()) else None
-        self.in_step, self._placed = in_step, False
+        self.in_step, self._placed, self.unlabelled = in_step, False, unlabelled
+        if unlabelled:
+            refuse_unlabelled(self)
         refuse(self)
         if example is not None:
             self._build(example, facts)
@@ -253,10 +267,28 @@ class Objective(nn.Module):
         network = self._teachers[0].network if self._teachers else None
         if network is not None and self.terms.reads.teacher_network:
             self._teachers[0].evaluate()  # where its answers were given, ``ask`` has not done it
-        reading = Reading(targets, student, teachers, epoch, ids, samples, inputs, network, self.student, self.task)
+        labelled = None
+        if self.unlabelled and not without_targets(targets):
+            labelled, targets = self._completed(targets, student, teachers)
+        reading = Reading(
+            targets, student, teachers, epoch, ids, samples, inputs, network, self.student, self.task, labelled=labelled
+        )
         if self.whole is None or not self._whole_reads.batch:
             return reading
         return replace(reading, whole=self.whole.reading(reading, self._whole_reads))
+
+    def _completed(self, targets: Nested, student: Answer, teachers: Sequence[Answer]) -> tuple[Tensor, Nested]:
+        """Which samples have a target, and the targets with the teachers' answers in the place of missing ones.
+
+        Where no term reads a teacher's answer, ``Labels`` alone reads targets, and any that can be read will do.
+        """
+        known, task = self.task.has_label(targets), self.task
+        answers = [teacher.named for teacher in teachers if teacher.output is not None]
+        if not answers and student.output is None:
+            return known, targets
+        answer = task.together(answers) if answers else student.detached().named
+        with torch.no_grad():
+            return known, task.completed_by(targets, answer)
 
     @property
     def teachers(self) -> tuple[TappedNetwork, ...]:

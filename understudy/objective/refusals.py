@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
+from understudy import nested
 from understudy.errors import UserError, warn_caller
 from understudy.nested import Nested
 from understudy.objective.labels import Labels
@@ -77,8 +78,23 @@ def refuse_targets(objective: "Objective", targets: Nested) -> None:
     """A UserError where a cross-entropy would train on targets that are no classes and no distributions."""
     labelled = any(isinstance(part.term, Labels) for part in objective.parts.values())
     classes = objective.task.targets_are_classes or objective.task.targets_are_distributions
-    if labelled and classes and not without_targets(targets):
-        require_distributions(targets)
+    if not labelled or not classes or without_targets(targets):
+        return
+    if objective.unlabelled:
+        targets = nested.chosen(targets, objective.task.has_label(targets))
+    require_distributions(targets)
+
+
+def refuse_unlabelled(objective: "Objective") -> None:
+    """A UserError where a term reads the labels of samples that have none, and no teacher's answer is read."""
+    if objective.terms.reads.teacher_output:
+        return
+    for name, part in objective.parts.items():
+        if part.term.reads.labels and not isinstance(part.term, Labels):
+            raise UserError(
+                f"some samples have no label, and term {name!r} reads the label of each sample. In its place it would "
+                "take the teacher's answer, which no term reads: add one that does, such as KD"
+            )
 
 
 def _way_out(name: str) -> str:

@@ -149,6 +149,7 @@ class Reading:
     task: Task = CLASSIFICATION
     rows: Rows | None = None  # of the student, if the reading is in rows
     whole: "Reading | None" = None  # on several processes, the whole batch for the terms with ``Reads(batch=True)``
+    labelled: Tensor | None = None  # (N,) bool, which targets are no answer of the teacher's; None: all of them
 
     @property
     def teacher(self) -> Answer:

@@ -161,16 +161,20 @@ def data(node: Node, builder: Builder) -> dict[str, object]:
 
     Without labels, the teachers whose answers are the targets of the validation part count, too: these select an epoch.
     """
-    seen = builder.seen(node.data.student_samples)
+    seen = builder.seen(node.data)
     of = [(network(table, builder), weights_digest(table, builder)) for table in node.data.answered_by or ()]
-    answered = {"answered_by": [{"network": own, "weights": weights} for own, weights in of]} if of else {}
+    further: dict[str, object] = {}
+    if of:
+        further["answered_by"] = [{"network": own, "weights": weights} for own, weights in of]
+    if node.data.unlabelled is not None:
+        further["unlabelled"] = builder.unlabelled_content(node.data)
     return {
         "samples": builder.content,
         "train": digest(seen.train.ids),
         "validation": digest(seen.validation.ids) if seen.validation else None,
         "task": seen.task.describe(),
         "whitened": "local" if isinstance(builder.whitening, LocalContrast) else builder.whitening is not None,
-        **answered,
+        **further,
     }
 
 

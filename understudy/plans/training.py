@@ -97,7 +97,7 @@ class Builders:
     stand_ins: StandIns = field(default_factory=StandIns)
 
     def of(self, table: DataTable) -> Builder:
-        whole = table.model_copy(update={"student_samples": None})
+        whole = table.model_copy(update={"student_samples": None, "unlabelled": None})
         name = whole.model_dump_json()
         if name not in self.known and table.answered_by:
             read = self.of(whole.model_copy(update={"answered_by": None}))
@@ -139,7 +139,7 @@ class RunningJob:
             self.network,
             teachers,
             self.stages,
-            self.builder.seen(node.data.student_samples),
+            self.builder.seen(node.data),
             seed=node.seed,
             settings=node.arithmetic,
             checkpoint_folder=Path(job.checkpoints) if job.checkpoints else None,

@@ -14,10 +14,11 @@ from understudy import nested, randomness
 from understudy.config.settings import Settings
 from understudy.data import Data
 from understudy.data.answered import answered
-from understudy.data.content import content
-from understudy.data.dataset import Progress
+from understudy.data.beside import beside, rest, source_of
+from understudy.data.content import content, digest
+from understudy.data.dataset import Access, Progress
 from understudy.data.parts import Part, fewer
-from understudy.data.sources import InMemory
+from understudy.data.sources import InMemory, Source
 from understudy.errors import UserError, did_you_mean
 from understudy.models import (
     LocalContrast,
@@ -43,6 +44,7 @@ from understudy.recipe.schema import DataTable, NetworkTable, TeacherTable
 from understudy.taps import inner
 from understudy.tasks import Task, Values
 from understudy.training.evaluate import walk_together
+from understudy.trusted import call_factory
 
 # Mean and std of each channel; size and interpolation where images are resized.
 Front = tuple[Sequence[float], Sequence[float]] | tuple[Sequence[float], Sequence[float], int, Interpolation]
@@ -68,6 +70,8 @@ class Builder:
     objects: Objects = field(default_factory=Objects)
     _digests: dict[str, str] = field(default_factory=dict, repr=False)  # of libraries' weights, by table
     _heads: dict[str, Head | None] = field(default_factory=dict, repr=False)  # that were left out, by table
+    _beside: dict[str, Source] = field(default_factory=dict, repr=False)  # samples without labels, by name
+    _seen: dict[object, Data] = field(default_factory=dict, repr=False)  # data with such samples
 
     @classmethod
     def of(
@@ -117,9 +121,41 @@ class Builder:
             return content(source)
         return f"{content(source)} {content(validation.source)}"
 
-    def seen(self, samples: int | None) -> Data:
-        """The data with at most ``limit`` training samples."""
-        return fewer(self.data, samples) if samples else self.data
+    def seen(self, table: DataTable) -> Data:
+        """The data as a training sees them: fewer samples with labels, and those without labels."""
+        labelled = fewer(self.data, table.student_samples) if table.student_samples else self.data
+        if table.unlabelled is None:
+            return labelled
+        name = table.unlabelled, table.student_samples
+        if name not in self._seen:  # one source for all trainings, since samples in memory are kept on the device
+            more = table.unlabelled is not True
+            self._seen[name] = beside(labelled, self._without_labels(table)) if more else rest(self.data, labelled)
+        return self._seen[name]
+
+    def unlabelled_content(self, table: DataTable) -> str:
+        """A hash of the samples without labels; of those of the training part, one of the samples with labels."""
+        if table.unlabelled is True:
+            return digest(self.seen(table.with_labels).train.ids)
+        return content(self._without_labels(table))
+
+    def _without_labels(self, table: DataTable) -> Source:
+        """The samples without labels that come from elsewhere."""
+        assert isinstance(table.unlabelled, str)
+        if table.unlabelled not in self._beside:
+            self._beside[table.unlabelled] = self._read(table.unlabelled, table)
+        return self._beside[table.unlabelled]
+
+    def _read(self, name: str, table: DataTable) -> Source:
+        """The samples without labels of this name, whitened as those with labels are."""
+        access = Access(workers=table.workers, memory=table.memory)
+        if is_object(name):
+            assert self.objects.unlabelled is not None
+            source = self.objects.unlabelled
+        elif ":" in name and not Path(name).exists():
+            source = call_factory(name, self.trusted, "unlabelled", lambda make: source_of(make(), self.plain, access))
+        else:
+            source = source_of(name, self.plain, access)
+        return source if self.whitening is None else _prepared(source, self.whitening)
 
     def spec(self, table: NetworkTable) -> NetworkSpec | None:
         """The name and settings by which a network is built; None for an object of an unknown family."""
@@ -352,9 +388,11 @@ class Answering:
 
     def __call__(self, part: Part) -> Tensor:
         """The targets of the samples of a part."""
-        targets, task = list[Tensor](), self.builder.data.task
-        self._walk(part, lambda answer: targets.append(task.as_targets(answer).cpu()))
-        return torch.cat(targets)
+        targets, task = list[Nested](), self.builder.data.task
+        self._walk(part, lambda answer: targets.append(nested.moved(task.as_targets(answer), torch.device("cpu"))))
+        whole = nested.concatenated(targets)
+        assert isinstance(whole, Tensor)
+        return whole
 
     def _walk(self, part: Part, update: Callable[[Values], None]) -> None:
         """In float32 and by this process alone, so that the answers are the same in every training."""
@@ -424,19 +462,13 @@ def _images(part: Part) -> torch.Tensor:
 def _whitened(data: Data, whitening: Whitening | LocalContrast) -> Data:
     """The same data, whitened before any augmentation, as in pylearn2."""
 
-    def whole(part: Part) -> InMemory:
-        images = _images(Part(part.source, torch.arange(len(part.source))))
-        with torch.no_grad():
-            prepared = torch.cat([whitening(batch) for batch in images.split(1000)])
-        return InMemory(prepared, part.source.targets)
-
-    train = whole(data.train)
+    train = _prepared(data.train.source, whitening)
     opened = data.open_test
 
     def open_test() -> Part:
         assert opened is not None
         part = opened()
-        return Part(whole(part), part.ids)
+        return Part(_prepared(part.source, whitening), part.ids)
 
     return replace(
         data,
@@ -446,3 +478,11 @@ def _whitened(data: Data, whitening: Whitening | LocalContrast) -> Data:
         mean=None,
         std=None,
     )
+
+
+def _prepared(source: Source, whitening: Whitening | LocalContrast) -> InMemory:
+    """All samples of a source, whitened."""
+    images = _images(Part(source, torch.arange(len(source))))
+    with torch.no_grad():
+        prepared = torch.cat([whitening(batch) for batch in images.split(1000)])
+    return InMemory(prepared, source.targets)

@@ -17,6 +17,7 @@ from understudy import randomness
 from understudy.config.stage import Stage
 from understudy.config.train import TrainConfig
 from understudy.data import Data
+from understudy.data.sources import Source
 from understudy.errors import UserError
 from understudy.methods import Method
 from understudy.methods.shared.copies import fresh
@@ -223,6 +224,7 @@ class Objects:
 
     networks: dict[str, GivenNetwork] = field(default_factory=dict)
     data: Data | None = None
+    unlabelled: Source | None = None  # further training samples, without labels
     whole: bool = False  # whether all samples are hashed where data are read from disk
 
     def add(self, network: GivenNetwork) -> str:

@@ -132,6 +132,8 @@ def write(recipe: Recipe) -> str:
     }
     if not plain["data"].get("answered_by"):
         plain["data"].pop("answered_by", None)
+    if plain["data"].get("unlabelled") is None:
+        plain["data"].pop("unlabelled", None)
     if not plain["teachers"]:
         del plain["teachers"]
     for method in plain["methods"].values():

@@ -101,6 +101,9 @@ class DataTable(Table):
     root: str | None = None
     validation: Whole | ShareBelowOne = 0.1
     student_samples: Count | None = None  # training samples of students; a teacher that is trained here uses all
+    # Further training samples, without labels, of students with a teacher: a folder of images, a file of texts, or a
+    # MODULE:FUNCTION that returns inputs; true: the training samples that student_samples leaves out
+    unlabelled: str | Literal[True] | None = None
     settings: Mapping[str, Any] = Field(default_factory=dict)  # of this data set alone; in a file beside the others
     task: str | Mapping[str, object] | None = None  # its name, or name and settings; by default that of the data set
     workers: Processes = 2
@@ -118,6 +121,20 @@ class DataTable(Table):
         beside = {key: value for key, value in given.items() if key not in cls.model_fields}
         common = {key: value for key, value in given.items() if key in cls.model_fields}
         return common | {"settings": {**given.get("settings", {}), **beside}} if beside else given
+
+    @model_validator(mode="after")
+    def _rest_of_a_part(self) -> "DataTable":
+        if self.unlabelled is True and self.student_samples is None:
+            raise ValueError(
+                "unlabelled = true means the training samples that 'student_samples' leaves out: give it, too, or the "
+                "path of samples without labels"
+            )
+        return self
+
+    @property
+    def with_labels(self) -> "DataTable":
+        """The data without the samples that have no labels."""
+        return self.model_copy(update={"unlabelled": None})
 
 
 class StudentTable(NetworkTable):

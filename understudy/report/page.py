@@ -322,6 +322,7 @@ def _data(result: Result) -> dict[str, str]:
         {
             "name": data.name,
             "train": count(data.train),
+            "train, without labels": count(data.unlabelled) if data.unlabelled else "",
             "validation": count(data.validation) if data.validation else "none",
             "measured on": f"{count(data.measured)} of the {data.measured_on} part",
             "task": task.name,

@@ -94,6 +94,8 @@ def _searched(result: Result) -> str:
 def _measured(result: Result) -> str:
     data = result.data
     sentence = f"Measured once, on {count(data.measured)} {data.measured_on} samples; {count(data.train)} trained, "
+    if data.unlabelled:
+        sentence = f"{sentence.removesuffix(', ')} and {count(data.unlabelled)} without labels, "
     sentence += f"{count(data.validation)} selected."
     seeds = ", ".join(map(str, result.seeds))
     return sentence + (f" Mean ± sample standard deviation over seeds {seeds}." if "," in seeds else f" Seed {seeds}.")

@@ -15,6 +15,7 @@ from understudy.config import hardware
 from understudy.config.settings import Settings
 from understudy.config.stage import Stage
 from understudy.config.train import TrainConfig
+from understudy.data.beside import source_of
 from understudy.data.sources import InMemory
 from understudy.errors import UserError
 from understudy.methods import Method
@@ -80,9 +81,10 @@ class Call:
         balance: bool,
         accept_weak: bool,
         output: OutputChoices | None = None,
+        unlabelled: object = None,
     ) -> Recipe:
         """The recipe of the call. Its networks and data are added to ``objects``, and the recipe holds their names."""
-        table = _data(data, objects)
+        table = _data(data, objects, unlabelled)
         assert objects.data is not None
         answers_by = NamedAnswers(output, objects.data)
         teachers = _teachers(teacher, objects, self.config, answers_by, accept_weak=accept_weak)
@@ -96,19 +98,24 @@ class Call:
             teachers=teachers if len(teachers) > 1 else (),
             student=learner,
             train=self.config,
-            methods=self._tables(between, balance=balance),
+            methods=self._tables(between, balance=balance, longer=_longer(self.config, objects)),
             settings=settings,
             answers=answers,
         )
 
     def _tables(
-        self, assistants: tuple[AssistantTable, ...] | Literal["auto"], *, balance: bool
+        self, assistants: tuple[AssistantTable, ...] | Literal["auto"], *, balance: bool, longer: float
     ) -> dict[str, MethodTable]:
-        """The methods of the run. The student alone comes first, where it is the baseline."""
+        """The methods of the run. The student alone comes first, where it is the baseline.
+
+        Args:
+            longer: how many times as many epochs of its own samples it trains, so that both take as many steps.
+        """
         table = MethodTable(
             method=self.given, settings=self.settings, train=self.config, balance=balance, assistants=assistants
         )
-        alone = {BASELINE: MethodTable(method=BASELINE, train=self.config)} if self.baseline else {}
+        budget = replace(self.config, epochs=round(longer * self.config.epochs))
+        alone = {BASELINE: MethodTable(method=BASELINE, train=budget)} if self.baseline else {}
         return {**alone, self.name: table}
 
 
@@ -163,14 +170,34 @@ def _seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
     return listed
 
 
-def _data(data: object, objects: Objects) -> DataTable:
+def _data(data: object, objects: Objects, unlabelled: object) -> DataTable:
     """Add the data to the objects under a name."""
     given = objects.data = datasets.as_data(data)
+    if given.unlabelled:
+        raise UserError("the data have samples without labels already: give these as unlabelled= beside the others")
     parts = [part for part in (given.train, given.validation) if part is not None]
     source = given.train.source
     samples = of_samples(source) if isinstance(source, InMemory) else ""  # others may take long to read
     digest = brief([*(of_values(part.ids) for part in parts), of_values(source.targets), samples])
-    return DataTable(name=f"{OBJECT}{digest}", validation=len(given.validation) if given.validation else 0)
+    more = _unlabelled(unlabelled, given, objects) if unlabelled is not None else None
+    validation = len(given.validation) if given.validation else 0
+    return DataTable(name=f"{OBJECT}{digest}", validation=validation, unlabelled=more)
+
+
+def _longer(config: TrainConfig, objects: Objects) -> float:
+    """How many times as many steps an epoch takes with the samples without labels."""
+    assert objects.data is not None
+    if objects.unlabelled is None:
+        return 1.0
+    labelled = len(objects.data.train)
+    whole = labelled + len(objects.unlabelled)
+    return (whole // min(config.batch, whole)) / (labelled // min(config.batch, labelled))
+
+
+def _unlabelled(inputs: object, data: datasets.Data, objects: Objects) -> str:
+    """Add samples without labels to the objects under a name."""
+    source = objects.unlabelled = source_of(inputs, data, datasets.Access())
+    return f"{OBJECT}{of_samples(source)[:12] if isinstance(source, InMemory) else 'unlabelled'}"
 
 
 def _network(network: Network, called: str, objects: Objects, answers_by: NamedAnswers) -> NetworkTable:

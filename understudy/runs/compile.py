@@ -39,7 +39,7 @@ def teacher_node(name: str, table: TeacherTable, recipe: Recipe, seed: int) -> N
         config=table.train,
         seed=seed,
         role="teacher",
-        data=recipe.data.model_copy(update={"student_samples": None}),
+        data=recipe.data.model_copy(update={"student_samples": None, "unlabelled": None}),
         arithmetic=recipe.settings,
     )
 
@@ -117,7 +117,7 @@ def link(name: str, network: NetworkTable, learns: Learning, recipe: Recipe, see
         config=learns.train,
         seed=seed,
         teachers=tuple(teachers),
-        data=recipe.data,
+        data=recipe.data if teachers else recipe.data.with_labels,
         arithmetic=recipe.settings,
         answers=recipe.answers,
         accept_weak=any(teacher.accept_weak for teacher in recipe.taught_by.values()),

@@ -163,6 +163,7 @@ def distill(
     settings: Settings | Literal["auto"] | None = None,
     answers: StoredAnswers | None = None,
     output: OutputChoices | None = None,
+    unlabelled: object = None,
     balance: bool = False,
     out: str | Path | None = None,
     cache: str | Path | None = None,
@@ -208,6 +209,8 @@ def distill(
             ``"logits"``, the place in a tuple, or a function of what is returned. It is for every module that returns
             something else than a tensor; where networks differ, say it by their roles, as in
             ``{"teacher": "logits", "student": 1}``.
+        unlabelled: further training samples, without labels, from which a student with a teacher learns, too: inputs as
+            ``data.from_inputs`` takes them, texts as a list, a folder of images, or a file with a text in each line.
         balance: weight the terms by the norms of their gradients instead of the method's weights (``balanced``).
         out: a run folder. With it, a call that was killed is resumed with equal bits.
         cache: a folder of finished trainings, which are not trained again.
@@ -243,6 +246,7 @@ def distill(
         balance=balance,
         accept_weak=accept_weak,
         output=output,
+        unlabelled=unlabelled,
     )
     group = Group.started()
     if group is not None and (together or workers not in (None, 1)):

@@ -179,5 +179,7 @@ def _lines(findings: Sequence[Finding], recipe: Recipe) -> Iterator[str]:
         worth = detail and finding.level == "warning"
         worth |= detail and recipe.answers is not None and finding.subject.endswith(preflight.ABOUT_STORED)
         of_network = subject.endswith((preflight.ABOUT_INPUTS, preflight.ABOUT_ANSWERS))
-        if worth or of_network or finding.subject == preflight.ABOUT_IMAGES:
+        of_data = finding.subject == preflight.ABOUT_IMAGES
+        of_data |= finding.subject == preflight.ABOUT_UNLABELLED and finding.level == "warning"
+        if worth or of_network or of_data:
             yield f"{subject}: {finding.text}"

@@ -47,8 +47,8 @@ class RunNetworks:
 
     @property
     def student_data(self) -> Data:
-        """The data of the students."""
-        return self.builder.seen(self.recipe.data.student_samples)
+        """The data of the students, as far as they have labels."""
+        return self.builder.seen(self.recipe.data.with_labels)
 
     def student(self, seed: int) -> nn.Module:
         """A student with the fresh weights of this seed, the same for every method."""

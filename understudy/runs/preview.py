@@ -48,7 +48,7 @@ class Preview:
             from_teacher(student, self._network(node.start.teacher), node.start.layers.layers, at=node.start.layers.at)
         teachers = self.networks(node.teachers)
         stages = stages_of(node, student, teachers, self.builder.data)
-        data = self.builder.seen(node.data.student_samples)
+        data = self.builder.seen(node.data)
         return Training(
             student,
             teachers,

@@ -71,6 +71,7 @@ class DataRecord(Record):
     name: str = ""
     digest: str = ""  # of an object: that of its samples
     train: int
+    unlabelled: int = 0  # further training samples, of students with a teacher
     validation: int = 0
     measured_on: str = "test"
     measured: int = 0

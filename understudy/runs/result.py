@@ -1,7 +1,7 @@
 """The result of a run: figures on the test part, read once, sizes, latencies, verdicts, and the kept student."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 
 from torch import nn
@@ -9,6 +9,7 @@ from torch import nn
 from understudy import methods as registry
 from understudy import nested
 from understudy.config.settings import Settings
+from understudy.data.beside import repeated
 from understudy.data.parts import Part
 from understudy.errors import UserError
 from understudy.measure import Latency, Verdict, beside_teacher, judge, latencies, onnx_runtime, size
@@ -72,6 +73,7 @@ def summarize(run: RunNetworks) -> Result:
             name=builder.data.name if given else recipe.data.name,
             digest=recipe.data.name.removeprefix(OBJECT) if given else "",
             train=len(run.student_data.train),
+            unlabelled=builder.seen(recipe.data).unlabelled,
             validation=len(builder.data.validation) if builder.data.validation else 0,
             measured_on=measured_on,
             measured=len(part),
@@ -83,7 +85,11 @@ def summarize(run: RunNetworks) -> Result:
         verdicts=_verdicts(methods, task.first, labelled=builder.data.task.labelled),
         kept=kept,
         kept_because=because,
-        notes=[note for name in methods for note in _notes(run, name, task.first)] + ([hint] if hint else []),
+        notes=[
+            *_seen_already(run, part),
+            *(note for name in methods for note in _notes(run, name, task.first)),
+            *([hint] if hint else []),
+        ],
         errors=beside.errors,
         samples=beside.samples,
         similarity=beside.similarity,
@@ -278,6 +284,16 @@ def _latencies(
     if len(measured_times) == len(networks):
         return {"": by_torch}
     return {"": by_torch, "onnx_": {name: measured_times[f"onnx {name}"] for name in networks}}
+
+
+def _seen_already(run: RunNetworks, part: Part) -> Iterator[str]:
+    """Whether samples that are measured on were trained on, among those without labels."""
+    seen = run.builder.seen(run.recipe.data)
+    if seen.unlabelled and (count := repeated(seen, part)):
+        yield (
+            f"{count:,} of the {len(part):,} samples that are measured on are among the training samples without "
+            "labels: the figures of students with a teacher are too good"
+        )
 
 
 def _notes(run: RunNetworks, name: str, figure: Figure) -> list[str]:

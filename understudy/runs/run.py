@@ -14,6 +14,7 @@ from understudy import recipe as recipes
 from understudy.answers import StoredAnswers
 from understudy.config import hardware
 from understudy.config.train import TrainConfig
+from understudy.data.beside import repeated
 from understudy.errors import FailedTrainingError, UserError
 from understudy.models import from_teacher
 from understudy.models import student as product
@@ -49,6 +50,7 @@ from understudy.training.preflight import Finding
 from understudy.training.records import TrainingRecord
 
 GATHERING = 20  # times what it takes to gather the log of all trainings passes before it is done again
+EQUAL = 0.9  # steps of a student alone, as a share of the others', below which it is said that it trains for less
 WHOLE = "all"  # the subject of findings about all trainings together
 
 
@@ -119,6 +121,8 @@ class Run(RunNetworks):
         builder, settings, tables = self.builder, self.recipe.settings, self.recipe.taught_by
         seed, preview, seconds = self.recipe.seeds[0], self.preview(), dict[str, float | None]()
         yield from preflight.check_data(self.student_data, self.recipe.train.batch)
+        if self.recipe.data.unlabelled is not None:
+            yield from self._check_unlabelled()
         findings = list(preflight.check_network("student", self.student(seed), builder.data, settings))
         teachers = dict(zip(tables, preview.networks(teachers_of(self.recipe, seed)), strict=True))
         for name, teacher in teachers.items():
@@ -160,6 +164,37 @@ class Run(RunNetworks):
                 seconds[_of_any_seed(node)] = yield from self._check_training(called, node, preview)
             seconds[_of_any_seed(student)] = yield from self._check_training(name, student, preview)
         yield from self.estimate(seconds)
+
+    def _check_unlabelled(self) -> Iterator[Finding]:
+        """Whether anything learns from the samples without labels, and whether the others train for as long."""
+        labelled, seen = self.student_data, self.builder.seen(self.recipe.data)
+        tables = self.recipe.methods
+        steps = {True: seen.train.steps(self.recipe.train.batch), False: labelled.train.steps(self.recipe.train.batch)}
+        taught = {name: methods.find(table.method).is_taught(table.settings) for name, table in tables.items()}
+        if not any(taught.values()):
+            text = "no method has a teacher, and labels alone tell nothing of samples without any"
+            yield Finding(
+                "error", preflight.ABOUT_UNLABELLED, f"{text}: leave unlabelled out, or take kd or another method"
+            )
+            return
+        text = f"{seen.unlabelled:,} samples without labels beside {len(seen.train) - seen.unlabelled:,} with"
+        yield Finding("ok", preflight.ABOUT_UNLABELLED, f"{text}, of students with a teacher", worth=True)
+        if seen.validation is not None and (count := repeated(seen, seen.validation)):
+            text = f"{count:,} of the {len(seen.validation):,} samples of the validation part are among them"
+            yield Finding(
+                "warning",
+                preflight.ABOUT_UNLABELLED,
+                f"{text}: take them out, or epochs are selected by what was learned",
+            )
+        most = max(tables[name].train.epochs * steps[True] for name, known in taught.items() if known)
+        for name, known in taught.items():
+            epochs = tables[name].train.epochs
+            if not known and epochs * steps[False] < EQUAL * most:
+                text = (
+                    f"{epochs} epochs of samples with labels are {epochs * steps[False]:,} steps, others take {most:,}"
+                )
+                way_out = f"methods.{name}.train.epochs = {-(-most // steps[False])} makes them equal"
+                yield Finding("warning", name, f"{text}: {way_out}")
 
     def beginnings(self) -> list[str]:
         """What networks begin with, where that is not fresh weights and images as they come."""

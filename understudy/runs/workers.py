@@ -62,7 +62,7 @@ class _Costs:
     def of(self, node: Node, plan: Plan) -> float:
         teachers = [plan[teacher].network if isinstance(teacher, str) else teacher for teacher in node.teachers]
         step = BACKWARD * self._forward(node.network) + sum(map(self._forward, teachers))
-        samples = len(self.builder.seen(node.data.student_samples).train)
+        samples = len(self.builder.seen(node.data).train)
         return float(step) * samples * node.config.epochs
 
     def _forward(self, table: NetworkTable) -> int:

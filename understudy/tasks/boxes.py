@@ -15,6 +15,7 @@ from understudy.tasks.task import Moves
 
 BOXES, CLASSES, IGNORED = "boxes", "classes", "ignored"
 NONE = -1  # the class where there is no box, and the box of a place that answers for none
+UNSEEN = -2  # the class in all columns of a sample without labels, whose objects are unknown
 IN_PIXELS = "left, top, right and bottom in pixels"
 WIDTHS = (4, 7, 9)  # numbers of a box: in an image, in space, and with its velocity
 LEFT = 0.1  # of a box's area must be left in a view, or the box is gone
@@ -247,7 +248,8 @@ def moved(targets: Boxes, moves: Moves) -> Boxes:
         x, y = x + moves.right[:, None, None], y + moves.down[:, None, None]
     cut = torch.stack((x.clamp(0, width), y.clamp(0, height)), 3).flatten(2)
     gone = areas(cut) < LEFT * areas(whole).clamp_min(1e-6)
-    return Boxes(cut, targets.classes.masked_fill(gone, NONE), targets.ignored & ~gone)
+    classes = targets.classes.masked_fill(gone & (targets.classes != UNSEEN), NONE)
+    return Boxes(cut, classes, targets.ignored & ~gone)
 
 
 def coverage(targets: Boxes, grid: tuple[int, int], size: tuple[int, int]) -> Tensor:

@@ -16,6 +16,7 @@ from understudy.tasks import class_scores
 from understudy.tasks.task import Differing, Figure, Meter, Numbers, Task, Told, Values, only
 
 LOGITS = "logits"
+UNKNOWN = -1  # the target of a sample without a label
 FEW = 5  # up to this number of classes there is no top-5 accuracy
 HISTOGRAM = 85  # the class whose logit is counted, as in CAN's figure 6; of fewer classes the last
 MANY_CLASSES = 1_000  # a label below this number is accepted even with fewer samples than classes
@@ -192,10 +193,27 @@ class Classification(Task):
     def strata(self, targets: Nested) -> Tensor | None:
         return _one_tensor(targets)
 
+    def without_labels(self, targets: Nested, count: int) -> Nested:
+        return torch.full((count,), UNKNOWN)
+
+    def has_label(self, targets: Nested) -> Tensor:
+        labels = _one_tensor(targets)
+        return labels >= 0 if labels.ndim == 1 else ~labels.isnan().any(1)
+
+    def as_targets(self, answer: Values, targets: Nested | None = None) -> Tensor:
+        """The likeliest class; where targets are distributions, as mixup makes them, all of the probability is its."""
+        chosen = answer[LOGITS].argmax(1)
+        if targets is None or _one_tensor(targets).ndim == 1:
+            return chosen
+        return F.one_hot(chosen, answer[LOGITS].shape[1])
+
     def mixed(self, targets: Nested, partners: Nested, share: Tensor) -> Nested:
-        """The labels' mixture as distributions over the classes."""
-        own, other = (F.one_hot(_one_tensor(labels), len(self.classes)).float() for labels in (targets, partners))
-        return (own - other).mul_(share.view(-1, 1).to(own.dtype)).add_(other)
+        """The labels' mixture as distributions over the classes; NaN where one of the two has no label."""
+        labels = [_one_tensor(each) for each in (targets, partners)]
+        own, other = (F.one_hot(each.clamp_min(0), len(self.classes)).float() for each in labels)
+        known = (labels[0] >= 0) & (labels[1] >= 0)
+        mixed = (own - other).mul_(share.view(-1, 1).to(own.dtype)).add_(other)
+        return mixed.masked_fill_(~known.unsqueeze(1), torch.nan)
 
     def answer(self, output: object) -> Values:
         return {LOGITS: only(output, LOGITS)}

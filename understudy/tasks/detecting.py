@@ -12,7 +12,7 @@ from understudy.errors import UserError
 from understudy.nested import Nested
 from understudy.precision import wide
 from understudy.tasks import detected
-from understudy.tasks.boxes import BOXES, CLASSES, IGNORED, NONE, Boxes, whole
+from understudy.tasks.boxes import BOXES, CLASSES, IGNORED, NONE, UNSEEN, Boxes, whole
 from understudy.tasks.detected import SCORES
 from understudy.tasks.task import Figure, Task, Values, only
 
@@ -94,6 +94,39 @@ class Detecting(Task):
                 f"sample {first} has objects of classes {sorted(set(found.classes[first].tolist()) - {NONE})[:5]}, but "
                 f"the {count} classes are numbered 0 to {count - 1} (torchvision's detectors count from 1)"
             )
+
+    def without_labels(self, targets: Nested, count: int) -> Nested:
+        found = self.objects(targets)
+        most, numbers = found.boxes.shape[1:]
+        return {
+            BOXES: torch.zeros(count, most, numbers),
+            CLASSES: torch.full((count, most), UNSEEN),
+            IGNORED: torch.zeros(count, most, dtype=torch.bool),
+        }
+
+    def has_label(self, targets: Nested) -> Tensor:
+        return ~(self.objects(targets).classes == UNSEEN).any(1)
+
+    def as_targets(self, answer: Values, targets: Nested | None = None) -> Nested:
+        """The boxes that are sure."""
+        found = self.detections(answer)
+        classes = detected.sure(found)
+        boxes = found[BOXES].masked_fill((classes == NONE)[..., None], 0.0)
+        return {BOXES: boxes, CLASSES: classes, IGNORED: torch.zeros_like(classes, dtype=torch.bool)}
+
+    def completed_by(self, targets: Nested, answer: Values) -> Nested:
+        """The targets, and the sure boxes of the answer in the place of missing ones; so many columns as both need."""
+        given, found = self.objects(targets), self.objects(self.as_targets(answer))
+        known, more = self.has_label(targets).unsqueeze(1), found.classes.shape[1] - given.classes.shape[1]
+        ours, theirs = (0, max(more, 0)), (0, max(-more, 0))
+        boxes = F.pad(given.boxes, (0, 0, *ours)), F.pad(found.boxes.to(given.boxes.dtype), (0, 0, *theirs))
+        classes = F.pad(given.classes, ours, value=NONE), F.pad(found.classes, theirs, value=NONE)
+        ignored = F.pad(given.ignored, ours), F.pad(found.ignored, theirs)
+        return {
+            BOXES: torch.where(known.unsqueeze(2), *boxes),
+            CLASSES: torch.where(known, *classes),
+            IGNORED: torch.where(known, *ignored),
+        }
 
     def remarks(self, targets: Nested) -> Sequence[str]:
         found = self.objects(targets)

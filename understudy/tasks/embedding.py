@@ -103,7 +103,7 @@ class Embedding(Task):
         usual = F.cosine_similarity(vectors, vectors.mean(0, keepdim=True)).mean().item()
         return Embedding(vectors.shape[1], round(max(usual, 0.0), 2) if self.usual is None else self.usual)
 
-    def as_targets(self, answer: Values) -> Tensor:
+    def as_targets(self, answer: Values, targets: Nested | None = None) -> Tensor:
         return answer[VECTOR].float()
 
     def loss(self, answer: Values, targets: Nested, *, smoothing: float = 0.0) -> Tensor:

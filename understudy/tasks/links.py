@@ -12,6 +12,7 @@ from math import log, sqrt
 from typing import Annotated, ClassVar, Literal, Self
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from understudy import randomness
@@ -124,6 +125,22 @@ class Links(Task):
             raise UserError(f"sample {int(without[0])} has no tail")
         if known.shape[1] not in (0, bytes_of(len(self.entities))):
             raise UserError(f"{KNOWN} has {known.shape[1]} bytes a sample: make it with as_bits, or with no columns")
+
+    def without_labels(self, targets: Nested, count: int) -> Nested:
+        """Queries without a tail."""
+        tails, known = _of(targets, TAILS), _of(targets, KNOWN)
+        return {TAILS: torch.full((count, tails.shape[1]), -1), KNOWN: known.new_zeros(count, known.shape[1])}
+
+    def has_label(self, targets: Nested) -> Tensor:
+        return (_of(targets, TAILS) >= 0).any(1)
+
+    def as_targets(self, answer: Values, targets: Nested | None = None) -> Nested:
+        """The likeliest tail."""
+        chosen = answer[LOGITS].argmax(1, keepdim=True)
+        if targets is None:
+            return {TAILS: chosen, KNOWN: chosen.new_zeros(len(chosen), 0, dtype=torch.uint8)}
+        tails = F.pad(chosen, (0, _of(targets, TAILS).shape[1] - 1), value=-1)
+        return {TAILS: tails, KNOWN: torch.zeros_like(_of(targets, KNOWN))}
 
     def drawn(self, inputs: Nested, targets: Nested, seed: int, number: int, ids: Tensor) -> tuple[Nested, Nested]:
         """A batch that asks for the scores of some entities: its own tails, and those drawn for it."""

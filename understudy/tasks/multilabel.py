@@ -88,6 +88,16 @@ class MultiLabel(Task):
         values = _columns(targets)
         return values[:, 0].long() if values.shape[1] == 1 else None
 
+    def without_labels(self, targets: Nested, count: int) -> Nested:
+        return torch.full((count, len(self.labels)), torch.nan)
+
+    def has_label(self, targets: Nested) -> Tensor:
+        return ~_columns(targets).isnan().any(1)
+
+    def as_targets(self, answer: Values, targets: Nested | None = None) -> Tensor:
+        """The labels that hold."""
+        return answer[LOGITS] > 0
+
     def mixed(self, targets: Nested, partners: Nested, share: Tensor) -> Nested:
         own, other = _columns(targets).float(), _columns(partners).float()
         return torch.lerp(other, own, share.view(-1, 1).to(own.dtype))

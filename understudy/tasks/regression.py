@@ -76,6 +76,17 @@ class Regression(Task):
         if len(broken):
             raise UserError(f"sample {int(broken[0])} has the target {values[broken[0]].tolist()}: NaN or infinity")
 
+    def without_labels(self, targets: Nested, count: int) -> Nested:
+        assert isinstance(targets, Tensor)
+        return torch.full((count, *targets.shape[1:]), torch.nan)
+
+    def has_label(self, targets: Nested) -> Tensor:
+        return ~_flat(targets).isnan().all(1)
+
+    def as_targets(self, answer: Values, targets: Nested | None = None) -> Tensor:
+        values = wide(answer[VALUES])
+        return values.view_as(targets) if isinstance(targets, Tensor) else values
+
     def mixed(self, targets: Nested, partners: Nested, share: Tensor) -> Nested:
         own, other = _flat(targets), _flat(partners)
         return torch.lerp(other, own, share.view(-1, 1).to(own.dtype))

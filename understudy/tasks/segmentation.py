@@ -96,6 +96,19 @@ class Segmentation(Task):
         if len(empty):
             raise UserError(f"sample {int(empty[0])} has no pixel that counts: leave it out")
 
+    def without_labels(self, targets: Nested, count: int) -> Nested:
+        masks = _maps(targets)
+        return torch.full((count, *masks.shape[1:]), self.ignore, dtype=masks.dtype)
+
+    def has_label(self, targets: Nested) -> Tensor:
+        """Those with a pixel that counts."""
+        return (_maps(targets) != self.ignore).flatten(1).any(1)
+
+    def as_targets(self, answer: Values, targets: Nested | None = None) -> Tensor:
+        """The likeliest class of each pixel."""
+        logits = answer[LOGITS] if targets is None else _on_grid(answer[LOGITS], _maps(targets))
+        return logits.argmax(1)
+
     def moved(self, targets: Nested, moves: Moves) -> Nested:
         """Maps move with the pixels; what comes in from outside is ignored."""
         masks = _maps(targets)

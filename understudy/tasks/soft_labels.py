@@ -94,6 +94,9 @@ class SoftLabels(Classification):
     def strata(self, targets: Nested) -> Tensor | None:
         return _one_tensor(targets).argmax(1)
 
+    def without_labels(self, targets: Nested, count: int) -> Nested:
+        return torch.full((count, len(self.classes)), torch.nan)
+
     def mixed(self, targets: Nested, partners: Nested, share: Tensor) -> Nested:
         """The mixture of the two distributions."""
         own, other = _one_tensor(targets), _one_tensor(partners)

@@ -12,7 +12,7 @@ from understudy.bounds import Interval, Share
 from understudy.errors import UserError
 from understudy.nested import Nested
 from understudy.precision import exact, wide
-from understudy.tasks.classification import LOGITS
+from understudy.tasks.classification import LOGITS, UNKNOWN
 from understudy.tasks.meters import MeanLoss
 from understudy.tasks.task import Figure, Meter, Numbers, Rows, Task, Told, Values, only
 from understudy.tasks.words import SPECIAL, Words
@@ -103,6 +103,26 @@ class Tags(Words, Task):
         empty = (numbers == NO_WORD).all(1).nonzero().flatten()
         if len(empty):
             raise UserError(f"sample {int(empty[0])} has no word with a tag: leave it out")
+
+    def has_label(self, targets: Nested) -> Tensor:
+        return ~(_numbers(targets) == UNKNOWN).any(1)
+
+    def unlabelled(self, sentences: Sequence[str]) -> tuple[dict[str, Tensor], Tensor]:
+        """Sentences without tags as a batch of inputs, and their targets: ``UNKNOWN`` where a word begins."""
+        inputs, places = self.aligned([sentence.split() for sentence in sentences])
+        numbers = torch.full((len(sentences), self.length), NO_WORD)
+        for row, of_words in zip(numbers, places, strict=True):
+            row[[place for place in of_words if place >= 0]] = UNKNOWN
+        return inputs, numbers
+
+    def as_targets(self, answer: Values, targets: Nested | None = None) -> Tensor:
+        """The likeliest tag of each word."""
+        chosen = answer[LOGITS].argmax(2)
+        if targets is None:
+            return chosen
+        numbers = _numbers(targets)
+        chosen = F.pad(chosen, (0, numbers.shape[1] - chosen.shape[1]), value=NO_WORD)
+        return chosen.where(numbers != NO_WORD, NO_WORD)
 
     def answer(self, output: object) -> Values:
         return {LOGITS: only(output, LOGITS)}

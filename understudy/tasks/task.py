@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from understudy.errors import UserError
-from understudy.nested import Nested, Shape
+from understudy.nested import Nested, Shape, count, device, together
 from understudy.printable import shown
 
 Values: TypeAlias = Mapping[str, Tensor]  # an answer: tensors by name, with the samples as their first dimension
@@ -291,9 +291,31 @@ class Task(ABC):
         """The task of data that are not ``labelled``, with what follows from an answer of the teacher."""
         return self
 
-    def as_targets(self, answer: Values) -> Tensor:
-        """The targets that a teacher's answers are, of data that are not ``labelled``."""
-        raise NotImplementedError(f"task {self.name!r} has targets of its own")
+    def without_labels(self, targets: Nested, count: int) -> Nested:
+        """The targets of so many samples that have none, in the form of these targets."""
+        raise UserError(f"task {self.name!r} has no samples without labels beside those with labels: leave them out")
+
+    def has_label(self, targets: Nested) -> Tensor:
+        """(N,) bool, which samples have a target: all but those of ``without_labels``."""
+        return torch.ones(count(targets), dtype=torch.bool, device=device(targets))
+
+    def as_targets(self, answer: Values, targets: Nested | None = None) -> Nested:
+        """The targets that an answer is, such as the likeliest class.
+
+        Args:
+            targets: those of the same samples, from which shapes are taken; None where the data are not ``labelled``.
+        """
+        raise NotImplementedError(f"task {self.name!r} makes no targets of answers")
+
+    def completed_by(self, targets: Nested, answer: Values) -> Nested:
+        """The targets, and those that the answer is in the place of missing ones."""
+        known = self.has_label(targets)
+
+        def chosen(values: list[Tensor]) -> Tensor:
+            there, answered = values
+            return there.where(known.view(-1, *[1] * (there.ndim - 1)), answered.to(there.dtype))
+
+        return together(chosen, [targets, self.as_targets(answer, targets)])
 
     def strata(self, targets: Nested) -> Tensor | None:
         """A number for each sample; a split keeps the share of each number. None: any sample is like any other."""

@@ -11,10 +11,8 @@ from understudy.errors import UserError
 from understudy.nested import Nested, count, device
 from understudy.printable import shown
 from understudy.tasks import class_scores
-from understudy.tasks.classification import LOGITS, Classification, ClassMeter, _one_tensor, _pooled
+from understudy.tasks.classification import LOGITS, UNKNOWN, Classification, ClassMeter, _one_tensor, _pooled
 from understudy.tasks.task import Differing, Figure, Meter, Values
-
-UNKNOWN = -1  # the target of a sample for which the teacher has not been asked
 
 
 @dataclass(frozen=True)
@@ -86,8 +84,8 @@ class Unlabelled(Classification):
             )
         return self if self.classes else replace(self, classes=tuple(map(str, range(scores.shape[1]))))
 
-    def as_targets(self, answer: Values) -> Tensor:
-        return answer[LOGITS].argmax(1)
+    def without_labels(self, targets: Nested, count: int) -> Nested:
+        raise UserError("the data have no labels, so that samples without labels are samples like others: add them")
 
     def meter(self) -> Meter:
         return AgreementMeter()

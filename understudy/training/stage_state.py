@@ -115,6 +115,7 @@ class StageState:
             task=data.task,
             watch=False,
             in_step=True,
+            unlabelled=data.unlabelled > 0,
         )
         self._prepare_ranks()
         if handed:
@@ -152,7 +153,8 @@ class StageState:
         self.shares: dict[str, float] = {}  # of the gradient, as last measured
         self._noted = set[str]()  # buffers that differ between processes
         self.reached, self._stepped = 0, False  # a digest of which parameters had gradients, in all steps so far
-        self.of_batch = data.task.of_batch if stage.objective.reads.student_output else None
+        measurable = stage.objective.reads.student_output and not data.unlabelled
+        self.of_batch = data.task.of_batch if measurable else None
         self._unmeasured = torch.zeros((), device=settings.torch_device)  # in place of a figure that is not measured
 
     @property
@@ -471,7 +473,8 @@ def gradient_shares(student: nn.Module, outcome: Outcome, ranks: Ranks | None = 
 
 
 def facts_of(data: Data) -> Facts:
-    """The facts about the data for terms; of the targets only class numbers."""
+    """The facts about the data for terms; of the targets only class numbers, where every sample has one."""
     targets = data.train.source.targets
-    labels = targets if isinstance(targets, Tensor) and data.task.targets_are_classes else torch.empty(0)
+    known = data.task.targets_are_classes and not data.unlabelled
+    labels = targets if known and isinstance(targets, Tensor) else torch.empty(0)
     return Facts(len(data.train.source), labels, data.train.ids)

@@ -45,7 +45,7 @@ class Rows:
         return len(self.x)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        return _as_samples(self.x[index : index + 1])[0], self.targets[index]
+        return samples_of(self.x[index : index + 1])[0], self.targets[index]
 
 
 def read(settings: Named, access: Access) -> Contents:
@@ -91,7 +91,7 @@ def _source(root: Path, part: str, access: Access, *, labelled: bool) -> Source:
     streamed = Streamed(Rows(x, targets), as_targets(targets), workers=access.workers)
     if x.nbytes > memory_for_samples(access.memory):
         return streamed
-    return InMemory(_as_samples(x), targets, read_from=streamed if x.nbytes > MODEST else None)
+    return InMemory(samples_of(x), targets, read_from=streamed if x.nbytes > MODEST else None)
 
 
 def _pair(root: Path, part: str, *, labelled: bool) -> tuple[np.ndarray, np.ndarray | None]:
@@ -149,7 +149,7 @@ def _array(root: Path, name: str) -> np.ndarray | None:
     return array
 
 
-def _as_samples(x: np.ndarray) -> Tensor:
+def samples_of(x: np.ndarray) -> Tensor:
     """Images as (N, C, H, W), also those with their channels last, and bytes of (N, H, W); float64 as float32."""
     samples = _tensor(x)
     if samples.dtype == torch.uint8 and samples.ndim == 3:

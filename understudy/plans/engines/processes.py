@@ -140,7 +140,7 @@ class ObjectWorker(Worker):
 def check_sendable(objects: Objects, methods: Iterable[Method] = ()) -> None:
     """A UserError that names the object that cannot be sent to another process."""
     parts: dict[str, object] = {network.called: network for network in objects.networks.values()}
-    parts["data"] = objects.data
+    parts |= {"data": objects.data, "unlabelled": objects.unlabelled}
     parts |= {f"method {method.name!r}": method for method in methods}
     for called, part in parts.items():
         try:

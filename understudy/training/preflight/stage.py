@@ -132,6 +132,7 @@ def _dry_run(
         teaching=settings.of_teacher.autocast,
         task=data.task,
         watch=False,
+        unlabelled=data.unlabelled > 0,
     )
     check_combination(stage, objective, data, settings, stored)
     notes: list[str] = []
@@ -140,6 +141,10 @@ def _dry_run(
     student.train()
     if len(data.train) == 1 or stage.config.batch == 1:
         _refuse_lonely(student, nested.chosen(inputs, slice(1)), settings)
+    answered = batch
+    if data.unlabelled:  # terms that read no teacher's answer are tried on a batch whose samples all have a target
+        with torch.no_grad(), settings.autocast():
+            answered = replace(batch, targets=objective.read(inputs, batch.targets, ids=batch.ids).targets)
     norms: dict[str, float] = {}
     for number, (name, part) in enumerate(objective.parts.items()):
         settings.reseed(derived_seed(seed, "check", stage.name, number))
@@ -152,9 +157,11 @@ def _dry_run(
             facts=facts,
             task=data.task,
             watch=False,
+            unlabelled=data.unlabelled > 0 and part.term.reads.teacher_output,
         )
+        seen = batch if alone.unlabelled else answered
         about = f"{subject}, term {name!r}"
-        norm, finding = _check_term(about, alone, part.weight(0.0), inputs, batch, settings)
+        norm, finding = _check_term(about, alone, part.weight(0.0), inputs, seen, settings)
         yield finding
         yield from (Finding("warning", about, remark) for remark in objective.remarks.get(name, ()))
         if part.term.trains_student and not part.balanced:
