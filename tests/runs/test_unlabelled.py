@@ -12,7 +12,7 @@ import understudy
 from tests.conftest import RECIPE
 from understudy import TrainConfig, recipe
 from understudy.data import from_tensors
-from understudy.data.beside import beside
+from understudy.data.unlabelled import with_unlabelled
 from understudy.errors import UserError
 from understudy.recipe.schema import DataTable
 from understudy.report.text import as_markdown
@@ -78,7 +78,10 @@ def test_workers_train_the_same_student():
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"method": "alone", "baseline": False}, "no method has a teacher, and labels alone tell nothing of samples"),
+        (
+            {"method": "alone", "baseline": False},
+            "no method has a teacher, so nothing is learned from samples",
+        ),
         ({"unlabelled": torch.rand(4, 5)}, r"an input is \(5,\) of float32, and of the samples with labels \(6,\)"),
         ({"unlabelled": "nowhere"}, r"the inputs of tensors are no images and no texts: give an \.npy file"),
         ({"method": "crd-batch"}, "some samples have no label, and term 'crdbatch' reads the label of each sample"),
@@ -107,7 +110,7 @@ def test_pseudo_labels_without_such_samples():
 
 def test_data_that_have_such_samples_already():
     with pytest.raises(UserError, match="give these as unlabelled= beside the others"):
-        understudy.distill(network(), network(), beside(from_tensors((X, Y)), MORE))
+        understudy.distill(network(), network(), with_unlabelled(from_tensors((X, Y)), MORE))
 
 
 def test_only_trainings_with_a_teacher_have_them_in_a_plan():
@@ -140,7 +143,7 @@ def photos(make_run, workplace, tmp_path):
 def test_a_recipe_names_a_folder(make_run, photos, tmp_path):
     run = make_run(f"data.unlabelled={json.dumps(str(photos))}")
     findings = {finding.subject: finding for finding in run.check()}
-    assert "18 samples without labels beside" in findings["unlabelled"].text
+    assert "see 18 samples without labels beside" in findings["unlabelled"].text
     assert run.execute().data.unlabelled == 18
     written = tomllib.loads((tmp_path / "run/recipe.toml").read_text())
     assert written["data"]["unlabelled"] == str(photos)

@@ -1,6 +1,7 @@
 """Every method on every task that it says it fits: stages from its defaults, one step of each on tiny networks."""
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -11,8 +12,8 @@ from tests.tasks.test_tasks import IMAGES, NAMES, made
 from understudy import Objective, methods
 from understudy.config.train import TrainConfig
 from understudy.data import from_inputs
-from understudy.data.beside import beside
 from understudy.data.sources import InMemory
+from understudy.data.unlabelled import with_unlabelled
 from understudy.errors import UserError
 from understudy.models.families.fcos import Head
 from understudy.models.families.pillars import CentreHead, Pillars
@@ -119,9 +120,9 @@ def more(data):
     part = data.train
     inputs = next(part.in_order(len(part), torch.device("cpu"))).inputs
     if data.task.name != "tags":
-        return beside(data, inputs)
+        return with_unlabelled(data, inputs)
     words = [" ".join(data.task.vocabulary[number] for number in row if number > 3) for row in inputs["input_ids"]]
-    return beside(data, InMemory(*data.task.unlabelled(words)))
+    return with_unlabelled(data, InMemory(*data.task.unlabelled(words)))
 
 
 PARTLY = {name: more(data) for name, data in DATA.items() if data.task.labelled}
@@ -145,20 +146,8 @@ def take_a_step(data, method):
         )
     )
     for stage in stages:
-        parts = [part.term for part in stage.objective.parts if not isinstance(part.term, Labels)]
-        if data.unlabelled and not stage.objective.reads.teacher_output and any(term.reads.labels for term in parts):
-            with pytest.raises(UserError, match="reads the label of each sample"):
-                Objective(
-                    stage.objective,
-                    student=student,
-                    teacher=teacher,
-                    example=example,
-                    facts=facts,
-                    task=data.task,
-                    unlabelled=True,
-                )
-            return
-        objective = Objective(
+        make = partial(
+            Objective,
             stage.objective,
             student=student,
             teacher=teacher,
@@ -167,6 +156,12 @@ def take_a_step(data, method):
             task=data.task,
             unlabelled=data.unlabelled > 0,
         )
+        parts = [part.term for part in stage.objective.parts if not isinstance(part.term, Labels)]
+        if data.unlabelled and not stage.objective.reads.teacher_output and any(term.reads.labels for term in parts):
+            with pytest.raises(UserError, match="reads the label of each sample"):
+                make()
+            return
+        objective = make()
         objective.train()
         reading = objective.read(batch.inputs, batch.targets, epoch=0.0, ids=batch.ids)
         if objective.has_adversaries:

@@ -15,10 +15,10 @@ from understudy.config.optimizers import SGD
 from understudy.config.stage import Stage
 from understudy.config.train import TrainConfig
 from understudy.data import Augmentation, Crop, Turn, from_tensors
-from understudy.data.beside import beside
+from understudy.data.unlabelled import with_unlabelled
 from understudy.errors import UserError
 from understudy.tasks import Classification
-from understudy.terms import CE, KD, Hint, Labels, Outputs, PseudoLabels, RKDDistance
+from understudy.terms import CE, CRD, KD, Hint, Labels, Outputs, PseudoLabels, RKDDistance
 from understudy.training.interrupt import Stopped, StopRequest
 from understudy.training.loop import Training
 from understudy.training.stage_state import facts_of
@@ -97,6 +97,27 @@ def test_the_labels_loss_leaves_them_out_and_others_take_the_teachers_answer(nam
 
 
 @pytest.mark.parametrize("name", PARTLY)
+def test_a_pseudo_label_of_a_teacher_that_answers_with_nan_is_no_number(name):
+    data, (teacher, student) = PARTLY[name], networks(PARTLY[name])
+    for parameter in teacher.parameters():
+        nn.init.constant_(parameter, torch.nan)
+    objective = Objective(
+        PseudoLabels(), student=student, teacher=teacher, task=data.task, unlabelled=True, watch=False
+    )
+    batch = batch_of(data)
+    assert not labelled(data, batch.ids).all()
+    assert objective(batch.inputs, batch.targets).loss.isnan()
+
+
+def test_crd_names_samples_without_labels():
+    data = PARTLY["classification"]
+    teacher, student = networks(data)
+    given = {"example": batch_of(data).inputs[:2], "facts": facts_of(data), "task": data.task, "unlabelled": True}
+    with pytest.raises(UserError, match="CRD: some samples have no label: other_classes=False"):
+        Objective(KD() + CRD("out:input -> out:input"), student=student, teacher=teacher, **given)
+
+
+@pytest.mark.parametrize("name", PARTLY)
 def test_a_training_is_resumed_bit_for_bit(name, tmp_path):
     data, taps = PARTLY[name], "conv -> conv"
     scores = 0.5 * KD() if data.task.rows_per_sample else RKDDistance(taps)
@@ -125,9 +146,9 @@ def test_a_training_is_resumed_bit_for_bit(name, tmp_path):
 
 def test_a_task_without_such_targets_refuses_them():
     with pytest.raises(UserError, match="task 'embedding' has no samples without labels beside those with labels"):
-        beside(DATA["embedding"], torch.rand(3, 3, 8, 8))
+        with_unlabelled(DATA["embedding"], torch.rand(3, 3, 8, 8))
     with pytest.raises(UserError, match="samples without labels are samples like others: add them"):
-        beside(DATA["unlabelled"], torch.rand(3, 3, 8, 8))
+        with_unlabelled(DATA["unlabelled"], torch.rand(3, 3, 8, 8))
 
 
 def test_terms_that_read_labels_need_the_teachers_answer():
@@ -158,7 +179,7 @@ def test_pseudo_labels_need_samples_without_labels():
 
 
 def test_facts_of_the_data_name_no_labels():
-    data = beside(from_tensors((torch.rand(20, 4), torch.arange(20) % 2), validation=4), torch.rand(6, 4))
+    data = with_unlabelled(from_tensors((torch.rand(20, 4), torch.arange(20) % 2), validation=4), torch.rand(6, 4))
     assert not len(facts_of(data).labels)
     assert len(facts_of(replace(data, unlabelled=0)).labels) == 26
     assert isinstance(data.task, Classification)

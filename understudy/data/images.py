@@ -1,7 +1,8 @@
 """Image files as network inputs: one rule for training on a folder and for predictions."""
 
+import glob
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +39,23 @@ _SIXTEEN_BITS = ("I", "I;16", "I;16L", "I;16B", "I;16N")
 _PLAIN = {"1": "L", "P": "RGB", "PA": "RGB", "CMYK": "RGB", "YCbCr": "RGB", "LAB": "RGB", "HSV": "RGB"}
 _ORIENTATION = 0x0112  # EXIF's tag; by its values above 4 height and width change places
 _MIRRORED = {2: (True, False), 3: (True, True), 4: (False, True), 6: (True, False), 7: (True, True), 8: (False, True)}
+
+
+def below(folder: Path, suffixes: Sequence[str] = SUFFIXES) -> list[Path]:
+    """The files in and below a folder that end so, in the order of their names, without hidden ones."""
+    return _ending(folder.rglob("*"), suffixes)
+
+
+def named(pattern: str, suffixes: Sequence[str] = SUFFIXES) -> list[Path]:
+    """The files of a pattern such as ``photos/*.jpg`` that end so, in the order of their names, without hidden ones."""
+    return _ending(map(Path, glob.glob(pattern, recursive=True)), suffixes)
+
+
+def _ending(paths: Iterable[Path], suffixes: Sequence[str]) -> list[Path]:
+    ends = tuple(suffixes)
+    return sorted(
+        path for path in paths if path.name.lower().endswith(ends) and not path.name.startswith(".") and path.is_file()
+    )
 
 
 @dataclass(frozen=True)

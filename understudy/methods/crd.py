@@ -285,6 +285,8 @@ class CRD(EmbeddingTerm):
     def build(self, shapes: Shapes) -> nn.Module:
         if shapes.facts is None:
             raise UserError("CRD keeps a memory of every sample: pass facts= (samples and labels), or take CRDBatch")
+        if self.other_classes and not len(shapes.facts.labels):
+            raise UserError("CRD: some samples have no label: other_classes=False draws negatives from all of them")
         if self.other_classes and len(shapes.facts.labels.unique()) < 2:
             raise UserError("CRD: all samples are of one class: other_classes=False draws negatives from all of them")
         pair = self.taps

@@ -11,6 +11,7 @@ from understudy.errors import UserError
 from understudy.methods.method import Method
 from understudy.objective.labels import CE
 from understudy.objective.term import Reading, Reads, Term
+from understudy.precision import or_nan
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,9 @@ class PseudoLabels(Term):
                 "(unlabelled), or take another method, such as kd"
             )
         values = reading.task.loss(reading.student.named, reading.given_targets, smoothing=self.label_smoothing)
+        for teacher in reading.teachers:
+            for answer in teacher.named.values():  # a choice hides that it was made among no numbers
+                values = or_nan(values, answer)
         return values.where(~reading.labelled, 0.0)
 
 
@@ -62,5 +66,5 @@ METHOD = Method(
     pseudo_labels,
     family="logits",
     year=2013,
-    paper="Pseudo-label: the simple and efficient semi-supervised learning method for deep neural networks",
+    paper="Lee, Pseudo-label: the simple and efficient semi-supervised learning method for deep neural networks",
 )

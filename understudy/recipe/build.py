@@ -14,11 +14,11 @@ from understudy import nested, randomness
 from understudy.config.settings import Settings
 from understudy.data import Data
 from understudy.data.answered import answered
-from understudy.data.beside import beside, rest, source_of
 from understudy.data.content import content, digest
 from understudy.data.dataset import Access, Progress
 from understudy.data.parts import Part, fewer
 from understudy.data.sources import InMemory, Source
+from understudy.data.unlabelled import rest_unlabelled, source_of, with_unlabelled
 from understudy.errors import UserError, did_you_mean
 from understudy.models import (
     LocalContrast,
@@ -129,7 +129,9 @@ class Builder:
         name = table.unlabelled, table.student_samples
         if name not in self._seen:  # one source for all trainings, since samples in memory are kept on the device
             more = table.unlabelled is not True
-            self._seen[name] = beside(labelled, self._without_labels(table)) if more else rest(self.data, labelled)
+            self._seen[name] = (
+                with_unlabelled(labelled, self._without_labels(table)) if more else rest_unlabelled(self.data, labelled)
+            )
         return self._seen[name]
 
     def unlabelled_content(self, table: DataTable) -> str:

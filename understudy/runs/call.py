@@ -15,8 +15,8 @@ from understudy.config import hardware
 from understudy.config.settings import Settings
 from understudy.config.stage import Stage
 from understudy.config.train import TrainConfig
-from understudy.data.beside import source_of
 from understudy.data.sources import InMemory
+from understudy.data.unlabelled import source_of
 from understudy.errors import UserError
 from understudy.methods import Method
 from understudy.models import student as product

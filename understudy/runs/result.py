@@ -9,8 +9,8 @@ from torch import nn
 from understudy import methods as registry
 from understudy import nested
 from understudy.config.settings import Settings
-from understudy.data.beside import repeated
 from understudy.data.parts import Part
+from understudy.data.unlabelled import repeated
 from understudy.errors import UserError
 from understudy.measure import Latency, Verdict, beside_teacher, judge, latencies, onnx_runtime, size
 from understudy.measure.machine import command, machine, peak_memory, versions

@@ -14,7 +14,7 @@ from understudy import recipe as recipes
 from understudy.answers import StoredAnswers
 from understudy.config import hardware
 from understudy.config.train import TrainConfig
-from understudy.data.beside import repeated
+from understudy.data.unlabelled import repeated
 from understudy.errors import FailedTrainingError, UserError
 from understudy.models import from_teacher
 from understudy.models import student as product
@@ -166,35 +166,29 @@ class Run(RunNetworks):
         yield from self.estimate(seconds)
 
     def _check_unlabelled(self) -> Iterator[Finding]:
-        """Whether anything learns from the samples without labels, and whether the others train for as long."""
-        labelled, seen = self.student_data, self.builder.seen(self.recipe.data)
-        tables = self.recipe.methods
-        steps = {True: seen.train.steps(self.recipe.train.batch), False: labelled.train.steps(self.recipe.train.batch)}
-        taught = {name: methods.find(table.method).is_taught(table.settings) for name, table in tables.items()}
-        if not any(taught.values()):
-            text = "no method has a teacher, and labels alone tell nothing of samples without any"
-            yield Finding(
-                "error", preflight.ABOUT_UNLABELLED, f"{text}: leave unlabelled out, or take kd or another method"
-            )
+        """Whether any method learns from the samples without labels, and whether the others train for as long."""
+        seen, subject = self.builder.seen(self.recipe.data), preflight.ABOUT_UNLABELLED
+        steps = {True: dict[str, int](), False: dict[str, int]()}  # of each method, by whether it has a teacher
+        for name, table in self.recipe.methods.items():
+            taught = methods.find(table.method).is_taught(table.settings)
+            part = seen.train if taught else self.student_data.train
+            steps[taught][name] = table.train.epochs * part.steps(table.train.batch)
+        if not steps[True]:
+            text = "no method has a teacher, so nothing is learned from samples without labels"
+            yield Finding("error", subject, f"{text}: leave them out, or take kd or another method")
             return
-        text = f"{seen.unlabelled:,} samples without labels beside {len(seen.train) - seen.unlabelled:,} with"
-        yield Finding("ok", preflight.ABOUT_UNLABELLED, f"{text}, of students with a teacher", worth=True)
+        labelled = len(seen.train) - seen.unlabelled
+        text = f"students with a teacher see {seen.unlabelled:,} samples without labels beside {labelled:,} with labels"
+        yield Finding("ok", subject, text, worth=True)
         if seen.validation is not None and (count := repeated(seen, seen.validation)):
             text = f"{count:,} of the {len(seen.validation):,} samples of the validation part are among them"
-            yield Finding(
-                "warning",
-                preflight.ABOUT_UNLABELLED,
-                f"{text}: take them out, or epochs are selected by what was learned",
-            )
-        most = max(tables[name].train.epochs * steps[True] for name, known in taught.items() if known)
-        for name, known in taught.items():
-            epochs = tables[name].train.epochs
-            if not known and epochs * steps[False] < EQUAL * most:
-                text = (
-                    f"{epochs} epochs of samples with labels are {epochs * steps[False]:,} steps, others take {most:,}"
-                )
-                way_out = f"methods.{name}.train.epochs = {-(-most // steps[False])} makes them equal"
-                yield Finding("warning", name, f"{text}: {way_out}")
+            yield Finding("warning", subject, f"{text}: take them out, or epochs are selected by what was learned")
+        most = max(steps[True].values())
+        for name, own in steps[False].items():
+            if own < EQUAL * most:
+                epochs = -(-most * self.recipe.methods[name].train.epochs // own)
+                text = f"it takes {own:,} steps on the samples with labels, and others take {most:,}"
+                yield Finding("warning", name, f"{text}: methods.{name}.train.epochs = {epochs} makes them equal")
 
     def beginnings(self) -> list[str]:
         """What networks begin with, where that is not fresh weights and images as they come."""

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from understudy.data.clouds import SUFFIXES as CLOUDS
 from understudy.data.clouds import Points, clouds, read_cloud, within
-from understudy.data.images import SUFFIXES, Fit, fitted, outline, upright
+from understudy.data.images import SUFFIXES, Fit, below, fitted, outline, upright
 from understudy.errors import UserError
 from understudy.export.open import Student, open_student
 from understudy.files import write_atomically
@@ -199,8 +199,7 @@ def _listed(word: str, suffixes: Sequence[str] = SUFFIXES, what: str = "images")
     """The files for a path or a pattern, or the problem with it."""
     path = Path(word)
     if path.is_dir():
-        ends = tuple(suffixes)
-        files = sorted(file for file in path.rglob("*") if file.name.lower().endswith(ends) and file.is_file())
+        files = below(path, suffixes)
         problem = f"{word} holds no {what} (files that end in {', '.join(suffixes)})"
     elif path.exists() or not glob.has_magic(word):
         return [Prediction(word)]

@@ -5,13 +5,13 @@ Beside ROOT/test, ROOT/val (or ROOT/validation) is the validation part.
 Images that lie in no folder of a class, ROOT/*.png or ROOT/train/*.png, are data without labels.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 from understudy.data.dataset import Access, Contents, DataSet, warn_of_unread
 from understudy.data.encoded import PART_FOLDERS
-from understudy.data.images import SUFFIXES, common_size, dimensions
+from understudy.data.images import SUFFIXES, below, common_size, dimensions
 from understudy.data.kept import picture_source
 from understudy.data.pictures import Form, ImageSettings, Pictures
 from understudy.errors import UserError, did_you_mean
@@ -89,7 +89,7 @@ def subfolders(folder: Path) -> list[str]:
 
 def of_no_class(folder: Path, classes: tuple[str, ...] = (), *, every: bool = False) -> tuple[list[Path], list[int]]:
     """Every image file in and below a folder, in the order of their names."""
-    paths = list(_images(folder))
+    paths = below(folder)
     if not paths:
         raise UserError(f"{folder} holds no images (files that end in {', '.join(SUFFIXES)})")
     return paths, [0] * len(paths)
@@ -108,7 +108,7 @@ def by_class(folder: Path, classes: tuple[str, ...], *, every: bool = False) -> 
     paths: list[Path] = []
     labels: list[int] = []
     for label, name in enumerate(classes):
-        files = list(_images(folder / name)) if name in there else []
+        files = below(folder / name) if name in there else []
         if not files and every:
             raise UserError(f"{folder / name} holds no images (files that end in {', '.join(SUFFIXES)})")
         paths += files
@@ -121,12 +121,6 @@ def by_class(folder: Path, classes: tuple[str, ...], *, every: bool = False) -> 
 def _has_images(folder: Path) -> bool:
     """Whether images lie in a folder or in the folders in it."""
     return any(path.suffix.lower() in SUFFIXES for depth in ("*", "*/*") for path in folder.glob(depth))
-
-
-def _images(folder: Path) -> Iterable[Path]:
-    return sorted(
-        path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
-    )
 
 
 FOLDER = DataSet(

@@ -1,7 +1,6 @@
 """Training samples without labels beside those with labels, from which a student with a teacher learns, too."""
 
 import copy
-import glob
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -16,7 +15,7 @@ from understudy import nested
 from understudy.data.clouds import SUFFIXES as CLOUDS
 from understudy.data.clouds import clouds, read_cloud, within
 from understudy.data.dataset import Access
-from understudy.data.images import COLOURS, LETTERBOX, RULE, SUFFIXES
+from understudy.data.images import COLOURS, LETTERBOX, RULE, SUFFIXES, below, named
 from understudy.data.kept import picture_source
 from understudy.data.own import source_of_inputs
 from understudy.data.parts import Data, Part
@@ -32,11 +31,11 @@ from understudy.tasks.words import Words, by_tables
 ARRAYS = ".npy"
 
 
-def beside(data: Data, inputs: object) -> Data:
+def with_unlabelled(data: Data, inputs: object) -> Data:
     """The data, with further training samples that have no labels.
 
     >>> data = understudy.data.from_tensors((torch.rand(20, 4), torch.arange(20) % 2), validation=4)
-    >>> more = beside(data, torch.rand(50, 4))
+    >>> more = with_unlabelled(data, torch.rand(50, 4))
     >>> len(more.train), more.unlabelled, more.train.targets[14:18].tolist()
     (66, 50, [0, 1, -1, -1])
 
@@ -52,16 +51,21 @@ def beside(data: Data, inputs: object) -> Data:
     return replace(data, train=Part(whole, ids), unlabelled=count)
 
 
-def rest(data: Data, labelled: Data) -> Data:
+def rest_unlabelled(data: Data, labelled: Data) -> Data:
     """The data, of whose training samples those alone have labels that the other, smaller data have.
 
     >>> from understudy.data.parts import fewer
     >>> data = understudy.data.from_tensors((torch.rand(20, 4), torch.arange(20) % 2), validation=4)
-    >>> less = rest(data, fewer(data, 6))
+    >>> less = rest_unlabelled(data, fewer(data, 6))
     >>> len(less.train), less.unlabelled, int((less.train.targets == -1).sum())
     (16, 10, 10)
     """
     others = data.train.ids[~torch.isin(data.train.ids, labelled.train.ids)]
+    if not len(others):
+        raise UserError(
+            f"unlabelled = true means the training samples that student_samples leaves out, and of {len(data.train):,} "
+            "it leaves out none: lower it, or leave unlabelled out"
+        )
     source = copy.copy(data.train.source)
     blank = data.task.without_labels(source.targets, len(others))
 
@@ -78,9 +82,9 @@ def repeated(data: Data, part: Part) -> int:
     """How many samples of a part are among the training samples, too: by their inputs in memory, or by their files.
 
     >>> data = understudy.data.from_tensors((torch.rand(20, 4), torch.arange(20) % 2), validation=4)
-    >>> repeated(beside(data, torch.rand(50, 4)), data.validation)
+    >>> repeated(with_unlabelled(data, torch.rand(50, 4)), data.validation)
     0
-    >>> repeated(beside(data, data.train.source.samples), data.validation)
+    >>> repeated(with_unlabelled(data, data.train.source.samples), data.validation)
     4
     """
     return len(set(_identities(data.train)) & set(_identities(part)))
@@ -130,16 +134,14 @@ def _of_files(path: str, data: Data, access: Access) -> Source:
         raise UserError(
             f"unlabelled = {path!r}: the inputs of {data.name} are no images and no texts: give an .npy file"
         )
-    form = _form(data)
     files = _listed(path, SUFFIXES, "images")
-    source = picture_source(Images(files, [0] * len(files), form), PictureSettings(), access, trained=True)
-    values = data.example(1, torch.device("cpu"))
-    floating = isinstance(data.train.source, InMemory) and not _of_bytes(data.train.source)
-    if not floating or not isinstance(source, InMemory):
-        return source
-    assert isinstance(source.samples, Tensor)
-    assert isinstance(values, Tensor)
-    return InMemory(source.samples.to(values.dtype) / 255, source.targets)
+    images = Images(files, [0] * len(files), _form(data))
+    source, given = picture_source(images, PictureSettings(), access, trained=True), data.train.source
+    if isinstance(source, InMemory) and isinstance(given, InMemory):
+        pixels, theirs = source.samples, given.samples
+        if isinstance(pixels, Tensor) and isinstance(theirs, Tensor) and theirs.is_floating_point():
+            return InMemory(pixels.to(theirs.dtype) / 255, source.targets)
+    return source
 
 
 def _form(data: Data) -> Form:
@@ -151,15 +153,10 @@ def _form(data: Data) -> Form:
     return Form((channels, height, width), str(image["image"]), resize, decoder)  # type: ignore[arg-type]
 
 
-def _of_bytes(source: InMemory) -> bool:
-    return isinstance(source.samples, Tensor) and source.samples.dtype == torch.uint8
-
-
 def _listed(path: str, suffixes: Sequence[str], what: str) -> list[Path]:
     """The files in and below a folder, or of a pattern, in the order of their names."""
-    place, ends = Path(path).expanduser(), tuple(suffixes)
-    found = place.rglob("*") if place.is_dir() else map(Path, glob.glob(str(place), recursive=True))
-    files = sorted(file for file in found if file.name.lower().endswith(ends) and not file.name.startswith("."))
+    place = Path(path).expanduser()
+    files = below(place, suffixes) if place.is_dir() else named(str(place), suffixes)
     if not files:
         there = "holds" if place.is_dir() else "names"
         raise UserError(f"unlabelled = {path!r} {there} no {what} (files that end in {', '.join(suffixes)})")

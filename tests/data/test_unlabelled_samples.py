@@ -10,10 +10,10 @@ from tests.tasks import scenes
 from tests.tasks.test_tasks import SENTENCES, made
 from understudy import nested
 from understudy.data import Access, Augmentation, Crop, from_tensors, load
-from understudy.data.beside import Both, beside, repeated, rest, source_of
 from understudy.data.content import content
 from understudy.data.parts import fewer
 from understudy.data.sources import InMemory, Streamed
+from understudy.data.unlabelled import Both, repeated, rest_unlabelled, source_of, with_unlabelled
 from understudy.errors import UserError
 
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
@@ -42,7 +42,7 @@ def test_images_become_samples_as_those_of_the_data_do(photos, settings):
     source = source_of(str(photos / "loose"), data, Access(workers=0))
     assert type(source) is type(data.train.source)
     assert torch.equal(inputs_of(source), inputs_of(data.train.source))
-    more = beside(data, source)
+    more = with_unlabelled(data, source)
     assert more.train.targets.tolist() == [0] * 4 + [1] * 4 + [-1] * 8
     assert (more.unlabelled, more.shape, more.mean) == (8, data.shape, data.mean)
     batch = next(more.train.in_order(16, CPU))
@@ -60,7 +60,7 @@ def test_crops_are_cut_out_of_the_files_of_both(photos):
         shutil.copytree(photos / "loose" / "deeper", photos / "all" / "train" / name)
     settings = {"size": 4, "resize": 6, "validation": 0, "workers": 0}
     data = load("folder", photos / "own", **settings)
-    more = beside(data, source_of(str(photos / "loose"), data, Access(workers=0)))
+    more = with_unlabelled(data, source_of(str(photos / "loose"), data, Access(workers=0)))
     whole = load("folder", photos / "all", **settings)
     assert isinstance(more.train.source.dataset, Both)
     views = [
@@ -78,7 +78,7 @@ def test_samples_that_are_measured_are_found_among_them(photos, memory):
     data = load("folder", photos / "own", **settings)
     loose = source_of(str(photos / "test"), data, Access(workers=0, memory=memory))
     test = load("folder", photos / "test", **settings).train
-    more = beside(data, loose)
+    more = with_unlabelled(data, loose)
     assert isinstance(more.train.source, InMemory) == (memory is None)
     assert (repeated(more, test), repeated(data, test)) == (8, 0)
 
@@ -88,7 +88,7 @@ def test_samples_in_memory_stand_beside_streamed_ones(photos):
     assert isinstance(data.train.source, Streamed)
     held = source_of(str(photos / "loose"), data, Access(workers=0))
     assert isinstance(held, InMemory)
-    more = beside(data, held)
+    more = with_unlabelled(data, held)
     assert isinstance(more.train.source, Streamed)
     assert torch.equal(inputs_of(more.train.source)[8:], inputs_of(held))
 
@@ -96,7 +96,7 @@ def test_samples_in_memory_stand_beside_streamed_ones(photos):
 def test_images_are_floating_point_where_the_others_are(photos):
     given = torch.rand(8, 3, 4, 4), torch.arange(8) % 2
     data = from_tensors(given, validation=0)
-    more = beside(data, source_of(str(photos / "loose"), data, Access(workers=0)))
+    more = with_unlabelled(data, source_of(str(photos / "loose"), data, Access(workers=0)))
     assert more.train.source.samples.dtype == torch.float32
     assert 0.5 < more.train.source.samples[8:].max() <= 1
 
@@ -105,10 +105,10 @@ def test_images_are_floating_point_where_the_others_are(photos):
 def test_texts_are_the_lines_of_a_file(name, tmp_path):
     data = made(name)
     (tmp_path / "texts.txt").write_text("﻿" + "\n".join(SENTENCES) + "\n\n  \n", encoding="utf-8")
-    more = beside(data, source_of(str(tmp_path / "texts.txt"), data, Access()))
+    more = with_unlabelled(data, source_of(str(tmp_path / "texts.txt"), data, Access()))
     count = len(data.train.source)
     assert more.unlabelled == count
-    listed = beside(data, SENTENCES).train.source
+    listed = with_unlabelled(data, SENTENCES).train.source
     assert nested.same([more.train.source.samples, more.train.source.targets], [listed.samples, listed.targets])
     for whole in nested.tensors(more.train.source.samples):
         assert torch.equal(whole[:count], whole[count:])
@@ -121,7 +121,7 @@ def test_texts_are_the_lines_of_a_file(name, tmp_path):
 def test_queries_are_the_lines_of_a_file(tmp_path):
     data = made("links")
     (tmp_path / "queries.tsv").write_text("e3\tnext\n?\tthird\te2\n")
-    more = beside(data, source_of(str(tmp_path / "queries.tsv"), data, Access()))
+    more = with_unlabelled(data, source_of(str(tmp_path / "queries.tsv"), data, Access()))
     assert more.unlabelled == 2
     assert more.task.has_label(more.train.targets).tolist()[-3:] == [True, False, False]
     assert inputs_of(more.train.source)["head"][-2:].tolist() == [
@@ -148,7 +148,7 @@ def test_arrays_and_clouds(tmp_path):
 def test_the_rest_of_the_training_part():
     data = from_tensors((X, Y), validation=4)
     few = fewer(data, 6)
-    less = rest(data, few)
+    less = rest_unlabelled(data, few)
     known = less.task.has_label(less.train.targets)
     assert torch.equal(less.train.ids[known], few.train.ids)
     assert torch.equal(less.train.targets[known], few.train.targets)
@@ -158,9 +158,15 @@ def test_the_rest_of_the_training_part():
     assert less.validation is data.validation
 
 
+def test_a_training_part_of_which_nothing_is_left():
+    data = from_tensors((X, Y), validation=4)
+    with pytest.raises(UserError, match="student_samples leaves out, and of 16 it leaves out none: lower it"):
+        rest_unlabelled(data, fewer(data, 16))
+
+
 def test_the_content_of_all_samples_counts():
     data = from_tensors((X, Y), validation=4)
-    one, other = (content(beside(data, torch.full((3, 4), value)).train.source) for value in (0.0, 1.0))
+    one, other = (content(with_unlabelled(data, torch.full((3, 4), value)).train.source) for value in (0.0, 1.0))
     assert one != other
 
 
@@ -177,7 +183,7 @@ def test_the_content_of_all_samples_counts():
 )
 def test_samples_of_another_form_are_refused(inputs, said):
     with pytest.raises(UserError, match=said):
-        beside(from_tensors((X, Y), validation=4), inputs)
+        with_unlabelled(from_tensors((X, Y), validation=4), inputs)
 
 
 @pytest.mark.parametrize(
