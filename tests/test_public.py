@@ -48,6 +48,7 @@ DATA = [
     "Jitter",
     "RandAugment",
     "Stream",
+    "TokenNoise",
     "TrivialAugment",
     "Turn",
     "as_data",

@@ -25,7 +25,7 @@ ALLOWED = {
         "training/evaluate.py": {"labels"},  # answers() is of classification alone
         "training/preflight/findings.py": {"labels"},  # samples without any
         "training/preflight/networks.py": {"class", "classes"},  # what answers may lack; class scores that are shares
-        "training/preflight/stage.py": {"classes"},  # a teacher that masks some
+        "training/preflight/stage.py": {"classes", "labels"},  # a teacher that masks some; terms that read the labels
         "training/preflight/teacher.py": {"classes", "labels"},  # a teacher that masks some; data without labels
         "training/stage_state.py": {"class", "classes", "labels"},  # facts of data whose targets are class numbers
     },

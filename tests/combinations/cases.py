@@ -24,6 +24,7 @@ from understudy.data import Augmentation
 from understudy.data.augmentation import Crop
 from understudy.data.colour import Blur, Erase, Jitter
 from understudy.data.policies import RandAugment, TrivialAugment
+from understudy.data.token_noise import TokenNoise
 from understudy.data.turns import Turn
 from understudy.errors import FailedTrainingError
 from understudy.report import write_report
@@ -183,11 +184,14 @@ class Stops(Callback):
 
 def _views(draw: random.Random, task: str) -> dict[str, Any]:
     """The augmentation, and how many views a batch holds."""
-    if task in ("text", "tags"):
-        return {"group_by_length": draw.choice((None, 2))}
     if task == "links":
         return {}
-    if task == "detection-3d":
+    by_length = {}
+    if task in ("text", "tags"):
+        by_length = {"group_by_length": draw.choice((None, 2))}
+        noise = TokenNoise(mask=draw.choice((0.1, 0.3)), drop=draw.choice((0.0, 0.3)), span=draw.choice((0.0, 0.5)))
+        augmentation = Augmentation(tokens=draw.choice((None, noise)))
+    elif task == "detection-3d":
         augmentation = Augmentation(turn=draw.choice((None, Turn())))
     else:
         moved = task in ("segmentation", "detection", "landmarks")
@@ -195,7 +199,7 @@ def _views(draw: random.Random, task: str) -> dict[str, Any]:
         chosen = draw.sample(sorted(possible), draw.randint(0, min(4, len(possible))))
         augmentation = Augmentation(**{name: draw.choice(possible[name]) for name in chosen})
     repeats = draw.choice((None, None, 2)) if augmentation != Augmentation() else None
-    return {"augmentation": augmentation, "repeats": repeats}
+    return {"augmentation": augmentation, "repeats": repeats, **by_length}
 
 
 def _students(folder: Path) -> dict[str, bytes]:

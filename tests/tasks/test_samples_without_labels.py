@@ -14,7 +14,7 @@ from understudy.answers import StoredAnswers
 from understudy.config.optimizers import SGD
 from understudy.config.stage import Stage
 from understudy.config.train import TrainConfig
-from understudy.data import Augmentation, Crop, Turn, from_tensors
+from understudy.data import Augmentation, Crop, TokenNoise, Turn, from_tensors
 from understudy.data.unlabelled import with_unlabelled
 from understudy.errors import UserError
 from understudy.tasks import Classification
@@ -27,8 +27,8 @@ CPU = torch.device("cpu")
 MOVED = Augmentation(crop=Crop(scale=(0.5, 1.0)), shift=1, flip=True)
 OF_TASK = {
     "detection-3d": Augmentation(turn=Turn()),
-    "text": Augmentation(),
-    "tags": Augmentation(),
+    "text": Augmentation(tokens=TokenNoise(mask=0.2, drop=0.2, span=0.3)),
+    "tags": Augmentation(tokens=TokenNoise(mask=0.2, drop=0.2, span=0.3)),
     "links": Augmentation(),
 }
 MIXED = ("classification", "soft-labels", "multilabel", "binary", "regression")

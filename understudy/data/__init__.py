@@ -12,6 +12,7 @@ from understudy.data.numbered import Stream
 from understudy.data.own import from_datasets, from_inputs, from_tensors
 from understudy.data.parts import Batch, Data, Part
 from understudy.data.policies import RandAugment, TrivialAugment
+from understudy.data.token_noise import TokenNoise
 from understudy.data.triples import from_triples
 from understudy.data.turns import Turn
 
@@ -29,6 +30,7 @@ __all__ = [
     "Part",
     "RandAugment",
     "Stream",
+    "TokenNoise",
     "TrivialAugment",
     "Turn",
     "as_data",

@@ -16,6 +16,7 @@ from understudy.bounds import STRICT, ByName, Interval, NonNegative, Positive, P
 from understudy.data.colour import Blur, Erase, Jitter, boxes, grey, inside, solarized
 from understudy.data.policies import RandAugment, TrivialAugment, grid_of
 from understudy.data.rows import OnHost, at_once, change
+from understudy.data.token_noise import TokenNoise
 from understudy.data.turns import Turn
 from understudy.errors import UserError
 from understudy.randomness import Number
@@ -123,6 +124,7 @@ class Augmentation:
         cutout: the side of a square that is set to 0, at a random position (partly outside, too).
         erase: a rectangle of some of the images is set to 0.
         turn: clouds of points are turned, mirrored and scaled, with their boxes; the only change of such samples.
+        tokens: tokens of texts are masked or left out; the only change of such samples.
 
     >>> print(Augmentation(shift=4, flip=True))
     Augmentation(shift=4, flip=True)
@@ -141,6 +143,7 @@ class Augmentation:
     cutout: Annotated[int, Interval(ge=0, le=100_000)] = 0
     erase: Erase | None = None
     turn: Turn | None = None
+    tokens: TokenNoise | None = None
 
     __pydantic_config__: ClassVar[dict[str, str]] = STRICT
 
@@ -242,12 +245,14 @@ class Augmentation:
     @property
     def _of_images(self) -> list[str]:
         """The settings that need images."""
-        return [f.name for f in fields(self) if f.name not in ("mixup", "turn") and getattr(self, f.name)]
+        return [f.name for f in fields(self) if f.name not in ("mixup", "turn", "tokens") and getattr(self, f.name)]
 
     def _check(self, images: Tensor, *, values: bool) -> None:
         """Raises a ``UserError`` for augmentation that does not apply to the samples, or to their ``values``."""
         if self.turn is not None:
             raise UserError("turn moves clouds of points, and these samples are tensors by themselves: leave it out")
+        if self.tokens is not None:
+            raise UserError("tokens changes texts, and these samples are tensors by themselves: leave it out")
         if images.ndim != 4 and self._of_images:
             raise UserError(
                 f"{', '.join(self._of_images)} need images (C, H, W); samples have shape {tuple(images.shape[1:])}"

@@ -182,12 +182,15 @@ class Part:
         ):
             count = len(numbers)
             if not isinstance(images, Tensor):
-                if augmentation.turn is None or augmentation != Augmentation(turn=augmentation.turn):
+                if augmentation == Augmentation(turn=augmentation.turn) and augmentation.turn is not None:
+                    changed = task.turned(images, y, augmentation.turn.drawn(seed, number, numbers, device))
+                elif augmentation == Augmentation(tokens=augmentation.tokens) and augmentation.tokens is not None:
+                    changed = augmentation.tokens.draw(images, y, seed, there, ids, task=task)
+                else:
                     raise UserError(
                         f"the augmentation ({augmentation}) is of images: the inputs of these data are {_names(images)}"
                     )
-                turned = task.turned(images, y, augmentation.turn.drawn(seed, number, numbers, device))
-                yield Batch(*turned, ids, draw, numbers, views)
+                yield Batch(*changed, ids, draw, numbers, views)
                 continue
             look = not place or device.type == "cpu"  # at every batch where nothing waits for it
             x = augmentation.draw(images, seed, there, ids, host=OnHost(number, all_numbers), check=look)

@@ -115,6 +115,9 @@ class Tags(Words, Task):
             row[[place for place in of_words if place >= 0]] = UNKNOWN
         return inputs, numbers
 
+    def reordered(self, targets: Nested, order: Tensor, filled: Tensor) -> Tensor:
+        return _numbers(targets).gather(1, order).where(filled, NO_WORD)
+
     def as_targets(self, answer: Values, targets: Nested | None = None) -> Tensor:
         """The likeliest tag of each word."""
         chosen = answer[LOGITS].argmax(2)

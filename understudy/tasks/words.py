@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from understudy.errors import OptionalPackageError, UserError, did_you_mean
-from understudy.nested import Shape
+from understudy.nested import Nested, Shape
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -25,6 +25,8 @@ SPECIAL = (PAD, UNKNOWN, START, END)
 IDS, MASK = "input_ids", "attention_mask"
 OF = ":"  # between the name of a token table and that of a tensor that was made by it
 PADDING = (PAD, "<pad>", "<|endoftext|>")  # tokens that tokenizers pad with
+MASKS = ("[MASK]", "<mask>")  # tokens that stand for others
+UNKNOWNS = (UNKNOWN, "<unk>")
 LONGEST = 100  # characters of a word; a longer one is unknown, as in BERT's tokenizer
 _WORDS = re.compile(r"\w+|[^\w\s]", re.UNICODE)
 
@@ -64,6 +66,35 @@ class Words:
     def token_count(self) -> int:
         """The number of different tokens."""
         return self._tokenizer.get_vocab_size() if self.tokenizer else len(self.vocabulary)
+
+    @property
+    def padding_id(self) -> int:
+        """The number of the token at the places behind a text."""
+        return self._padding if self.tokenizer else self._token_ids[PAD]
+
+    @cached_property
+    def special_ids(self) -> list[int]:
+        """The numbers of the tokens that are no part of a text, such as its beginning and end."""
+        if not self.tokenizer:
+            return [self._token_ids[token] for token in (PAD, START, END)]
+        added = self._tokenizer.get_added_tokens_decoder()
+        ordinary = (*MASKS, *UNKNOWNS)
+        return [number for number, token in added.items() if token.special and token.content not in ordinary]
+
+    @cached_property
+    def mask_id(self) -> int:
+        """The number of the token that stands for masked ones; a ``UserError`` if there is none."""
+        if not self.tokenizer:
+            return self._token_ids.get(MASKS[0], self._token_ids[UNKNOWN])
+        known = (self._tokenizer.token_to_id(token) for token in MASKS)
+        found = next((number for number in known if number is not None), None)
+        if found is None:
+            raise UserError(f"tokens: the tokenizer has no {' and no '.join(MASKS)}: set mask = 0, and drop or span")
+        return found
+
+    def reordered(self, targets: Nested, order: Tensor, filled: Tensor) -> Nested:
+        """Targets of texts whose tokens moved: ``order`` are their former places, ``filled`` those that hold one."""
+        return targets
 
     def encode(self, texts: Iterable[str]) -> dict[str, Tensor]:
         """Texts as a batch of inputs: ``input_ids`` and ``attention_mask``, both (N, length).

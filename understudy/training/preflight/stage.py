@@ -134,6 +134,9 @@ def _dry_run(
         watch=False,
         unlabelled=data.unlabelled > 0,
     )
+    noise, labels = stage.config.augmentation.tokens, objective.terms.reads.labels
+    if noise is not None and (reason := noise.doubt(data.task, labels=labels)):
+        yield Finding("warning", subject, reason)
     check_combination(stage, objective, data, settings, stored)
     notes: list[str] = []
     forms = stand_ins.use(objective, teachers, data, settings, notes.append)
