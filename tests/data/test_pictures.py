@@ -56,7 +56,7 @@ def test_a_tiff_stands_upright_as_a_png_does(tmp_path, orientation, decoder):
     exif[0x0112] = orientation
     picture.save(tmp_path / "turned.png", exif=exif)
     picture.save(tmp_path / "turned.tif", tiffinfo={0x0112: orientation})
-    for rule in (images.RULE, images.LETTERBOX):
+    for rule in (images.RULE, images.LETTERBOX, images.STRETCHED):
         png, tiff = (fitted(tmp_path / f"turned.{kind}", (3, 8, 8), rule, None, decoder) for kind in ("png", "tif"))
         assert tiff[1] == png[1]
         assert torch.equal(tiff[0], png[0])
@@ -109,8 +109,11 @@ def photo(path, width, height, **options):
     return path
 
 
+WAYS = [(images.RULE, None), (images.LETTERBOX, None), (images.STRETCHED, None), (images.SHORT_SIDE, 40)]
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
-@pytest.mark.parametrize(("rule", "resize"), [(images.RULE, None), (images.LETTERBOX, None), (images.SHORT_SIDE, 40)])
+@pytest.mark.parametrize(("rule", "resize"), WAYS)
 def test_a_large_jpeg_is_decoded_smaller(tmp_path, monkeypatch, orientation, rule, resize):
     exif = Image.Exif()
     exif[0x0112] = orientation
@@ -128,7 +131,7 @@ def test_a_large_jpeg_is_decoded_smaller(tmp_path, monkeypatch, orientation, rul
 
 @pytest.mark.parametrize("size", [(50, 70), (821, 542), (33, 400)])
 @pytest.mark.parametrize("mode", ["RGB", "L"])
-@pytest.mark.parametrize(("rule", "resize"), [(images.RULE, None), (images.LETTERBOX, None), (images.SHORT_SIDE, 40)])
+@pytest.mark.parametrize(("rule", "resize"), [way for way in WAYS if way[0] != images.STRETCHED])
 def test_simplejpeg_gives_the_samples_of_pillow(tmp_path, monkeypatch, size, mode, rule, resize):
     path = photo(tmp_path / "photo.jpg", *size)
     Image.open(path).convert(mode).save(path, quality=95)

@@ -109,6 +109,22 @@ def test_a_pseudo_label_of_a_teacher_that_answers_with_nan_is_no_number(name):
     assert objective(batch.inputs, batch.targets).loss.isnan()
 
 
+@pytest.mark.parametrize("name", [name for name in PARTLY if name not in ("segmentation", "landmarks")])
+def test_a_loss_on_a_sample_without_a_label_is_no_number_or_an_error(name):
+    """Where nobody said that labels may be missing; pixels and points may be unknown in samples that have a label."""
+    data = PARTLY[name]
+    batch, (_, student) = batch_of(data), networks(data)
+    given = batch.inputs if isinstance(batch.inputs, dict) else {"x": batch.inputs}
+    answer = data.task.answer(student(*given.values()))
+    try:
+        values = data.task.loss(answer, batch.targets)
+    except IndexError:
+        return
+    known = labelled(data, batch.ids)
+    assert values[~known].isnan().all()
+    assert torch.isfinite(values[known]).all()
+
+
 def test_crd_names_samples_without_labels():
     data = PARTLY["classification"]
     teacher, student = networks(data)

@@ -7,8 +7,9 @@ from PIL import Image
 
 from tests.tasks.test_tasks import IMAGES, Pixels, made
 from understudy import Objective
-from understudy.data import Augmentation, from_tensors, load
+from understudy.data import Access, Augmentation, from_tensors, load
 from understudy.data.sets import pennfudan
+from understudy.data.unlabelled import source_of
 from understudy.errors import UserError
 from understudy.models import build
 from understudy.tasks import Segmentation
@@ -172,6 +173,8 @@ def test_penn_fudan_is_read_in_its_upstream_form(penn_fudan):
     assert data.classes == ("background", "person")
     images, masks = data.train.source.samples, data.train.source.targets
     assert ((images[:, 0] > 115) == (masks == 1)).double().mean() > 0.9
+    whole = source_of(str(penn_fudan / "PennFudanPed/PNGImages"), data, Access())  # as predict reads files
+    assert {image.numpy().tobytes() for image in images} < {image.numpy().tobytes() for image in whole.samples}
     folds = [load("pennfudan", penn_fudan, size=16, fold=fold).test.source.samples for fold in range(5)]
     assert len({image.numpy().tobytes() for fold in folds for image in fold}) == 10
     (penn_fudan / "PennFudanPed/PedMasks/FudanPed00003_mask.png").unlink()

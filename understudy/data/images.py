@@ -29,10 +29,11 @@ LETTERBOX = (
 SHORT_SIDE = (
     "upright by EXIF, over white where transparent, resized (bilinear) to a short side of `resize`, centre cropped"
 )
+STRETCHED = "upright by EXIF, over white where transparent, resized (bilinear) to height x width, its form not kept"
 TORCHVISION = (
     "as it is stored, without EXIF and transparency, resized (bilinear) to a short side of `resize`, centre cropped"
 )
-RULES = (RULE, LETTERBOX, SHORT_SIDE, TORCHVISION)
+RULES = (RULE, LETTERBOX, SHORT_SIDE, STRETCHED, TORCHVISION)
 GREY = 114  # of the borders of a letterbox, as in YOLO's code
 DRAFT = 2  # a JPEG is decoded at least so many times as large as it is needed, where that is less than the whole
 _SIXTEEN_BITS = ("I", "I;16", "I;16L", "I;16B", "I;16N")
@@ -128,6 +129,8 @@ def fit_of(
         resized = to_short_side(size, resize)
         offset = -round((resized[0] - columns) / 2), -round((resized[1] - rows) / 2)
         return resized, Fit((resized[0] / width, resized[1] / height), offset)
+    if rule == STRETCHED:
+        return (columns, rows), Fit((columns / width, rows / height), (0, 0))
     if rule == LETTERBOX:
         scale = min(columns / width, rows / height)
         resized = max(1, round(width * scale)), max(1, round(height * scale))

@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
+from math import nan
 from typing import ClassVar, Literal, Self
 
 import torch
@@ -106,6 +107,10 @@ class Detecting(Task):
 
     def has_label(self, targets: Nested) -> Tensor:
         return ~(self.objects(targets).classes == UNSEEN).any(1)
+
+    def known(self, values: Tensor, targets: Nested) -> Tensor:
+        """Values of a loss of each sample; NaN of one without a label, as of tasks whose targets are numbers."""
+        return values.masked_fill(~self.has_label(targets), nan)
 
     def as_targets(self, answer: Values, targets: Nested | None = None) -> Nested:
         """The boxes that are sure."""

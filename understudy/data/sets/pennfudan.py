@@ -14,6 +14,7 @@ from understudy import randomness
 from understudy.bounds import Interval
 from understudy.data.boxed import Boxed, source_of
 from understudy.data.dataset import Access, Contents, DataSet
+from understudy.data.images import STRETCHED, decoded
 from understudy.data.sources import InMemory, Source
 from understudy.errors import UserError
 from understudy.tasks.detection import Detection
@@ -64,7 +65,13 @@ def read(settings: PennFudanSettings, access: Access) -> Contents:
     source = _with_masks if settings.targets == "masks" else _with_boxes
     train = source(parts[0], folder, settings.size)
     task = Segmentation.of(train.targets, names=CLASSES) if settings.targets == "masks" else Detection(CLASSES[1:])
-    return Contents(train, partial(source, parts[1], folder, settings.size), task=task, facts={"folder": str(folder)})
+    return Contents(
+        train,
+        partial(source, parts[1], folder, settings.size),
+        task=task,
+        facts={"folder": str(folder)},
+        image={"image": STRETCHED} if settings.targets == "masks" else {},
+    )
 
 
 def _with_boxes(paths: list[Path], folder: Path, size: int) -> Source:
@@ -100,14 +107,12 @@ def _read(path: Path, mask: Path, size: int) -> tuple[Tensor, Tensor]:
     """An image (3, size, size) and its mask (size, size): 1 where any pedestrian is."""
     from PIL import Image, UnidentifiedImageError
 
-    side = size, size
     try:
-        with Image.open(path) as file, Image.open(mask) as persons:
-            pixels = np.asarray(file.convert("RGB").resize(side, Image.Resampling.BILINEAR))
-            numbers = np.asarray(persons.resize(side, Image.Resampling.NEAREST))
-    except (OSError, UnidentifiedImageError) as error:
+        image = decoded(path, (3, size, size), STRETCHED)
+        with Image.open(mask) as persons:
+            numbers = np.asarray(persons.resize((size, size), Image.Resampling.NEAREST))
+    except (OSError, UnidentifiedImageError, UserError) as error:
         raise UserError(f"{path} or its mask {mask} cannot be read ({error}): get the data set again") from error
-    image = torch.from_numpy(pixels.copy()).permute(2, 0, 1).contiguous()
     return image, torch.from_numpy((numbers > 0).astype(np.uint8))
 
 
