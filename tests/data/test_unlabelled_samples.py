@@ -189,7 +189,8 @@ def test_samples_of_another_form_are_refused(inputs, said):
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        ("none", None, r"'.*none' names no images \(files that end in .png"),
+        ("none", None, r"'.*none': there is no such folder and no such file"),
+        ("none*", None, r"'.*none\*' names no images \(files that end in .png"),
         ("empty/", None, r"'.*empty/?' holds no images"),
         ("x.npy", b"nothing", r"'.*x.npy' cannot be read"),
     ],

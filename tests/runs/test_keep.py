@@ -48,6 +48,12 @@ def test_less_of_a_figure_may_be_better():
     ("values", "named", "reason"),
     [
         ({"kd": [0.6], "dkd": [0.7]}, None, "the best on validation"),
+        ({"alone": [0.7], "kd": [0.6, 0.7]}, None, "the best on validation, where alone-0 is as good"),
+        (
+            {"alone": [0.7] * 4, "kd": [0.6, 0.7]},
+            None,
+            "the best on validation, where alone-0, alone-1, alone-2 and 1 more are as good",
+        ),
         ({"kd": [0.6]}, None, ""),
         ({"kd": [None], "dkd": [None]}, None, "there is no validation part to select by"),
         ({"kd": [0.6, 0.2], "dkd": [0.7]}, "kd", "the recipe keeps kd, of its seeds the best on validation"),

@@ -4,6 +4,7 @@ import copy
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from glob import has_magic
 from pathlib import Path
 from typing import cast
 
@@ -158,6 +159,8 @@ def _listed(path: str, suffixes: Sequence[str], what: str) -> list[Path]:
     place = Path(path).expanduser()
     files = below(place, suffixes) if place.is_dir() else named(str(place), suffixes)
     if not files:
+        if not place.exists() and not has_magic(path):
+            raise UserError(f"unlabelled = {path!r}: there is no such folder and no such file")
         there = "holds" if place.is_dir() else "names"
         raise UserError(f"unlabelled = {path!r} {there} no {what} (files that end in {', '.join(suffixes)})")
     return files

@@ -88,13 +88,17 @@ def judge(name: str, values: Sequence[float], baseline: Sequence[float], figure:
         return Verdict("unknown", None, None, f"{whose} a seed whose {figure.title} is no number.")
     gain = figure.scale * figure.gain(ours.mean, alone.mean)
     if ours.sd is None or alone.sd is None:
-        side = "better" if gain >= 0 else "worse"
+        if not gain:
+            return Verdict("unknown", gain, None, f"{name} is as good as the student alone, by one seed.")
+        side = "better" if gain > 0 else "worse"
         text = f"{name} is {amount(abs(gain), figure)} {side} than the student alone; one seed cannot tell that "
         return Verdict("unknown", gain, None, f"{text}from luck.")
     spread = figure.scale * (ours.sd + alone.sd)
     seeds = f"over {len(ours.values)} seeds" if len(ours.values) == len(alone.values) else "over its seeds"
     if abs(gain) <= spread:
-        sentence = f"{name} ties with the student alone: {'better' if gain >= 0 else 'worse'} by "
+        if not gain:
+            return Verdict("ties", gain, spread, f"{name} ties with the student alone: their means are equal, {seeds}.")
+        sentence = f"{name} ties with the student alone: {'better' if gain > 0 else 'worse'} by "
         sentence += f"{amount(abs(gain), figure)}, within the spread of {_number(spread, figure)} {seeds}."
         return Verdict("ties", gain, spread, sentence)
     verdict: Literal["beats", "loses"] = "beats" if gain > 0 else "loses"

@@ -10,6 +10,8 @@ from understudy.runs.folder import RunFolder
 from understudy.runs.records import Method, Row
 from understudy.tasks import Figure
 
+FEW = 3  # trainings that are named one by one
+
 
 def kept(methods: Mapping[str, Method], figure: Figure, named: str | None = None) -> tuple[str, str]:
     """The training whose student is kept, and the reason: the best on validation, never on test.
@@ -31,7 +33,24 @@ def kept(methods: Mapping[str, Method], figure: Figure, named: str | None = None
     rows = [row for method in methods.values() for row in method.trainings]
     if figure.name not in firsts[name].validation:
         return firsts[name].training, "there is no validation part to select by" if len(rows) > 1 else ""
-    return firsts[name].training, "the best on validation" if len(rows) > 1 else ""
+    if len(rows) == 1:
+        return firsts[name].training, ""
+    equals = [row.training for row in rows if _quality(row, figure) == _quality(firsts[name], figure)]
+    return firsts[name].training, "the best on validation" + _as_good([e for e in equals if e != firsts[name].training])
+
+
+def _as_good(equals: list[str]) -> str:
+    """That others have the same figure, so that their order decided.
+
+    >>> _as_good(["alone-0", "kd-0", "kd-1", "kd-2"])
+    ', where alone-0, kd-0, kd-1 and 1 more are as good'
+    """
+    if not equals:
+        return ""
+    more = [f"{len(equals) - FEW} more"] if len(equals) > FEW else []
+    *others, last = [*equals[:FEW], *more]
+    listed = f"{', '.join(others)} and {last}" if others else last
+    return f", where {listed} {'are' if others else 'is'} as good"
 
 
 def best(rows: Iterable[Row], figure: Figure) -> Row:
