@@ -19,7 +19,7 @@ from understudy.tasks import Figure
 
 if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
-    from optuna.trial import FrozenTrial
+    from optuna.trial import FrozenTrial, TrialState
 
 STUDY = "understudy"
 DRAWS = 100  # proposals until one is new
@@ -66,7 +66,8 @@ class Trials:
         self._direction = "minimize" if figure.better == "lower" else "maximize"
         self._spaces = {key: self._distribution(space) for key, space in searched.spaces.items()}
         try:
-            self._storage = self._optuna.storages.RDBStorage(f"sqlite:///{path}")
+            self._database = self._optuna.storages.RDBStorage(f"sqlite:///{path}")
+            self._storage = self._optuna.storages.get_storage(self._database)  # keeps ended trials in memory
             self._study = self._optuna.create_study(
                 study_name=STUDY,
                 storage=self._storage,
@@ -82,15 +83,18 @@ class Trials:
         self._pruner = self._optuna.pruners.MedianPruner(few, n_warmup_steps=searched.tune.grace + 1)
 
     def close(self) -> None:
-        self._storage.remove_session()
-        self._storage.engine.dispose()
+        self._database.remove_session()
+        self._database.engine.dispose()
+
+    def __len__(self) -> int:
+        return len(self._frozen())
 
     def all(self) -> list[Trial]:
         return [_trial(frozen) for frozen in self._frozen()]
 
     def unfinished(self) -> list[Trial]:
         """The trials that are running, or were running when a worker was stopped."""
-        return [trial for trial in self.all() if trial.state == "running"]
+        return [_trial(frozen) for frozen in self._frozen(self._optuna.trial.TrialState.RUNNING)]
 
     def begin(self) -> Trial | None:
         """A new trial, or None where no new settings were found."""
@@ -102,7 +106,7 @@ class Trials:
         )
         with self._writing():  # one transaction: after a kill it exists with all its values, or not at all
             self._study.add_trial(trial)
-        return self.all()[-1]
+        return _trial(self._frozen()[-1])
 
     def report(self, trial: Trial, epoch: int, value: float) -> bool:
         """Record the figure of an epoch. Returns whether to stop the trial."""
@@ -143,17 +147,24 @@ class Trials:
             sampler = samplers.RandomSampler(seed=seed)
             if draw == 0:
                 sampler = samplers.TPESampler(n_startup_trials=self.searched.tune.random, seed=seed)
-            values = self._drawn(sampler, done)
+            values = self._drawn(sampler)
             if values not in tried:  # equal settings would give an equal result
                 return values
         return None
 
-    def _drawn(self, sampler: "BaseSampler", done: "list[FrozenTrial]") -> dict[str, Number]:
-        """The proposal of a new sampler after these trials."""
-        study = self._optuna.create_study(direction=self._direction, sampler=sampler)
-        study.add_trials(done)
-        params = study.ask(self._spaces).params
-        return {key: space.tidy(params[key]) for key, space in self.searched.spaces.items()}
+    def _drawn(self, sampler: "BaseSampler") -> dict[str, Number]:
+        """The proposal of a new sampler after all trials, as ``Study.ask`` makes it for a trial that it begins."""
+        study = self._optuna.load_study(study_name=STUDY, storage=_Unwritten(self._storage), sampler=sampler)
+        trial = self._optuna.trial.create_trial(state=self._optuna.trial.TrialState.RUNNING)
+        sampler.before_trial(study, trial)
+        together = sampler.sample_relative(study, trial, sampler.infer_relative_search_space(study, trial))
+
+        def drawn(key: str) -> Number:
+            alone = key not in together
+            value: Number = sampler.sample_independent(study, trial, key, self._spaces[key]) if alone else together[key]
+            return value
+
+        return {key: space.tidy(drawn(key)) for key, space in self.searched.spaces.items()}
 
     def _distribution(self, space: Space) -> Any:
         distributions = self._optuna.distributions
@@ -167,8 +178,22 @@ class Trials:
         study = self._storage.get_study_id_from_name(STUDY)
         return int(self._storage.get_trial_id_from_study_id_trial_number(study, trial.number))
 
-    def _frozen(self) -> "list[FrozenTrial]":
-        return list(self._study.get_trials(deepcopy=False))
+    def _frozen(self, *states: "TrialState") -> "list[FrozenTrial]":
+        """The trials in these states; by default all."""
+        return list(self._study.get_trials(deepcopy=False, states=states or None))
+
+
+class _Unwritten:
+    """The storage of a search as a sampler reads it, which writes down what it draws for a trial that has begun."""
+
+    def __init__(self, storage: Any):
+        self._storage = storage
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._storage, name)
+
+    def set_trial_system_attr(self, *drawn: object) -> None:
+        """Nothing: the trial begins with all its settings at once."""
 
 
 def _imported() -> Any:

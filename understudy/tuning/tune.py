@@ -164,7 +164,7 @@ class Tuning:
         return self.folder.path / "trials" / f"{trial.number:04d}"
 
     def _next(self, trials: Trials, count: int) -> Trial | None:
-        before = len(trials.all())
+        before = len(trials)
         if before >= count:
             return None
         trial = trials.begin()
