@@ -231,23 +231,24 @@ def network():
 
 
 @pytest.mark.parametrize(
-    ("noise", "terms", "warned"),
+    ("noise", "terms", "clean", "warning"),
     [
-        (TokenNoise(span=0.2), as_sum(CE()), True),
-        (TokenNoise(span=0.2), CE() + KD(), True),
-        (TokenNoise(span=0.2), as_sum(KD()), False),
-        (TokenNoise(mask=0.2, drop=0.2), as_sum(CE()), False),
+        (TokenNoise(span=0.2), as_sum(CE()), False, "what the label of the text says"),
+        (TokenNoise(span=0.2), CE() + KD(), True, "what the label of the text says"),
+        (TokenNoise(span=0.2), as_sum(KD()), True, "what the teacher answers to the whole text"),
+        (TokenNoise(span=0.2), as_sum(KD()), False, None),
+        (TokenNoise(mask=0.2, drop=0.2), CE() + KD(), True, None),
     ],
 )
-def test_the_check_warns_of_spans_beside_labels(noise, terms, warned):
+def test_the_check_warns_of_spans_beside_what_belongs_to_whole_texts(tmp_path, noise, terms, clean, warning):
     task = task_of()
     data = from_tensors((task.encode(texts_of()), torch.arange(COUNT) % 2), task=task, validation=40)
     config = TrainConfig(epochs=2, batch=16, augmentation=Augmentation(tokens=noise))
-    found = preflight.check_stage(
-        Stage("only", terms, config), network(), [network()], data, Settings(device="cpu"), timed=False
-    )
-    messages = [finding.text for finding in found if finding.level == "warning"]
-    assert any("may not say what the label of the text says" in text for text in messages) == warned
+    stage, stored = Stage("only", terms, config), understudy.StoredAnswers(clean=clean, folder=str(tmp_path))
+    settings = Settings(device="cpu")
+    found = preflight.check_stage(stage, network(), [network()], data, settings, stored=stored, timed=False)
+    warnings = [finding.text for finding in found if finding.level == "warning" and "tokens.span" in finding.text]
+    assert [warning in text for text in warnings] == ([True] if warning else [])
 
 
 def test_stored_answers_to_changed_texts_are_those_of_the_live_teacher(tmp_path, monkeypatch):

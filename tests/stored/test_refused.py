@@ -10,9 +10,12 @@ from torch import nn
 
 import understudy
 from tests.stored.conftest import CONFIG, equal, files
+from tests.tasks.test_every_method import DATA
+from tests.tasks.test_tasks import networks
 from understudy.config.settings import Settings
 from understudy.config.stage import Stage
-from understudy.data import Augmentation
+from understudy.config.train import TrainConfig
+from understudy.data import Augmentation, Crop, Erase, TokenNoise, Turn
 from understudy.data.parts import Data
 from understudy.data.sources import Streamed
 from understudy.errors import UserError
@@ -20,8 +23,37 @@ from understudy.files import sealed
 from understudy.methods import find
 from understudy.models import fingerprints
 from understudy.teacher import stand_in as teaching
-from understudy.terms import CE, Confidence, GradientAT
+from understudy.terms import CE, KD, Confidence, GradientAT, Hint, Outputs, as_sum
 from understudy.training import preflight
+
+NOISE = TokenNoise(mask=0, drop=0.3)
+
+
+@pytest.mark.parametrize(
+    ("name", "terms", "augmentation", "what"),
+    [
+        ("segmentation", KD(), Augmentation(flip=True), "the answers"),
+        ("detection", Outputs(), Augmentation(shift=1), "the answers"),
+        ("detection-3d", Outputs(), Augmentation(turn=Turn()), "the answers"),
+        ("landmarks", Outputs(), Augmentation(crop=Crop()), "the answers"),
+        ("tags", KD(), Augmentation(tokens=NOISE), "the answers"),
+        ("classification", Hint("conv -> conv"), Augmentation(flip=True), "hidden values"),
+        ("segmentation", KD(), Augmentation(cutout=2), None),
+        ("tags", KD(), Augmentation(tokens=TokenNoise()), None),
+        ("text", KD(), Augmentation(tokens=NOISE), None),
+        ("classification", KD(), Augmentation(flip=True), None),
+        ("classification", Hint("conv -> conv"), Augmentation(erase=Erase()), None),
+    ],
+)
+def test_answers_to_samples_as_they_are_must_not_have_places_that_move(at, name, terms, augmentation, what):
+    (teacher, student), config = networks(DATA[name]), TrainConfig(epochs=2, batch=8, augmentation=augmentation)
+    stage, settings = Stage("only", as_sum(terms), config), Settings(device="cpu")
+    stored = at(clean=True, taps="exact")
+    found = preflight.check_stage(stage, student, [teacher.eval()], DATA[name], settings, stored=stored, timed=False)
+    errors = [finding.text for finding in found if finding.level == "error"]
+    assert [f"that {what} of the two would be compared at different places" in text for text in errors] == (
+        [True] if what else []
+    ), errors
 
 
 def test_who_may_add_nothing_is_told_what_is_missing(train, at):

@@ -217,8 +217,27 @@ def check_stored(stored: StoredAnswers, stage: Stage, objective: Objective, data
             "group_by_length or [answers]"
         )
     stored.kept("logits")  # raises where top, packed and logits exclude each other
-    if not needs_live_teacher(stored, objective, data, settings):
-        stored.seen_by_teacher(config.augmentation)
+    if needs_live_teacher(stored, objective, data, settings):
+        return
+    stored.seen_by_teacher(config.augmentation)
+    if stored.clean and config.augmentation.displaces and (places := _of_places(objective, data, settings)):
+        raise UserError(
+            "answers.clean keeps the teacher's answer to each sample as it is, and the student sees it moved by "
+            f"{config.augmentation}, so that {places} of the two would be compared at different places: leave clean "
+            "out, or what moves them"
+        )
+
+
+def _of_places(objective: Objective, data: Data, settings: Settings) -> str | None:
+    """Which of the teacher's stored values has places that belong to those of the sample."""
+    if data.task.dense or data.task.moves_targets:
+        return "the answers"
+    if not objective.terms.reads.teacher_taps:
+        return None
+    with torch.no_grad():
+        answers = objective.ask(settings.prepare(data.example(1, settings.torch_device)))
+    maps = any(value.ndim > 2 for answer in answers for value in answer.values())
+    return "hidden values" if maps else None
 
 
 def _folder(stored: StoredAnswers) -> Path:

@@ -174,6 +174,11 @@ class Augmentation:
         return self.shift > 0 or self.flip or self.crop is not None or self.bends
 
     @property
+    def displaces(self) -> bool:
+        """Whether what is at one place of a sample may be at another one of its view: of pixels, points or tokens."""
+        return self.moves or self.turn is not None or (self.tokens is not None and self.tokens.displaces)
+
+    @property
     def bends(self) -> bool:
         """Whether it moves them in a way that ``moved`` cannot describe."""
         return self.policy is not None

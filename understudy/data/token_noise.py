@@ -48,6 +48,11 @@ class TokenNoise:
         if not (self.mask or self.drop or self.span):
             raise UserError("tokens: mask, drop and span are all 0, which changes nothing: leave tokens out")
 
+    @property
+    def displaces(self) -> bool:
+        """Whether tokens move up to the places of others."""
+        return self.drop > 0 or self.span > 0
+
     def draw(
         self, inputs: Nested, targets: Nested, seed: int, epoch: Number, ids: Tensor, *, task: Task
     ) -> tuple[Nested, Nested]:
@@ -75,7 +80,7 @@ class TokenNoise:
             kept = kept & ~rows.chosen(self.drop, "drop", kept, stretch)
         if self.mask:
             tokens = tokens.masked_fill(rows.chosen(self.mask, "mask", kept, stretch), task.mask_id)
-        if not (self.span or self.drop):
+        if not self.displaces:
             return {**inputs, IDS: tokens}, targets
         kept = kept | (there & ~free)
         order = (~kept).to(torch.uint8).argsort(dim=1, stable=True)  # what is kept moves to the front
@@ -88,14 +93,13 @@ class TokenNoise:
         tokens = moved(tokens).masked_fill(~filled, task.padding_id)
         return {**others, IDS: tokens, MASK: filled.to(mask.dtype)}, task.reordered(targets, order, filled)
 
-    def doubt(self, task: Task, *, labels: bool) -> str | None:
-        """Why views are doubtful for a training on labels, a warning of the pre-flight check; None: they are not."""
-        if not (labels and self.span) or task.dense:  # tags stay with their words
+    def doubt(self, task: Task, *, labels: bool, clean: bool) -> str | None:
+        """Why views are doubtful beside labels, or the teacher's answers to whole texts; None: they are not."""
+        if not (self.span and (labels or clean)) or task.dense:  # tags stay with their words
             return None
-        return (
-            "tokens.span keeps a few tokens of some texts, which may not say what the label of the text says. Let the "
-            "student learn from the teacher alone (label_weight = 0 of kd), or leave span out"
-        )
+        what = "the label of the text says" if labels else "the teacher answers to the whole text (answers.clean)"
+        way = "Let the student learn from the teacher alone (label_weight = 0 of kd)" if labels else "Leave clean out"
+        return f"tokens.span keeps a few tokens of some texts, which may not say what {what}. {way}, or leave span out"
 
     def _in_span(self, rows: "_Rows", free: Tensor) -> Tensor:
         """The tokens that stay where some in a row are kept, of each stretch between special tokens."""

@@ -134,8 +134,9 @@ def _dry_run(
         watch=False,
         unlabelled=data.unlabelled > 0,
     )
-    noise, labels = stage.config.augmentation.tokens, objective.terms.reads.labels
-    if noise is not None and (reason := noise.doubt(data.task, labels=labels)):
+    noise, reads = stage.config.augmentation.tokens, objective.terms.reads
+    clean = stored is not None and stored.clean and reads.teacher
+    if noise is not None and (reason := noise.doubt(data.task, labels=reads.labels, clean=clean)):
         yield Finding("warning", subject, reason)
     check_combination(stage, objective, data, settings, stored)
     notes: list[str] = []
