@@ -202,7 +202,7 @@ TOKENS = Augmentation(tokens=TokenNoise())
     ("data", "augmentation", "message"),
     [
         (from_tensors((torch.rand(12, 1, 4, 4), torch.arange(12) % 2)), TOKENS, "tokens changes texts, and these"),
-        (from_tensors((IDS, torch.arange(12) % 2)), TOKENS, "the inputs of task 'classification' are none"),
+        (from_tensors((IDS, torch.arange(12) % 2)), TOKENS, "vocabulary of their task, and task 'classification' has none"),
         (
             from_tensors((IDS, torch.arange(12) % 2), task=task_of()),
             Augmentation(tokens=TokenNoise(), flip=True),

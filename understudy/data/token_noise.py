@@ -63,7 +63,9 @@ class TokenNoise:
             ids: the numbers of the samples, on the device of the inputs.
         """
         if not isinstance(task, Words) or not isinstance(inputs, Mapping):
-            raise UserError(f"tokens changes texts, and the inputs of task {task.name!r} are none: leave it out")
+            raise UserError(
+                f"tokens changes texts by the vocabulary of their task, and task {task.name!r} has none: leave it out"
+            )
         if further := sorted(tables_of(inputs)):
             raise UserError(
                 f"tokens changes the tokens of one table, and these texts have those of {', '.join(further)}, too, "
