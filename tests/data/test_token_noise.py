@@ -1,5 +1,6 @@
 """Masked and missing tokens of texts: what stays, in which order, how often, and what cannot be changed."""
 
+from dataclasses import replace
 from itertools import chain, groupby
 
 import pytest
@@ -162,10 +163,12 @@ BEGINNINGS = ["<s>", "</s>", "<pad>", "<unk>", "<mask>"]
 
 
 @pytest.mark.parametrize("pairs", [False, True])
-def test_a_tokenizer_names_its_mask_and_what_stays(pairs):
-    described = tokenizer([*BEGINNINGS, *WORDS], BEGINNINGS)
+@pytest.mark.parametrize("marked", [True, False])
+def test_a_tokenizer_names_its_mask_and_what_stays(pairs, marked):
+    """What it puts around a text stays also where its file does not mark it as special."""
+    described = tokenizer([*BEGINNINGS, *WORDS], BEGINNINGS if marked else [])
     task = Text(("bad", "good"), length=20, pairs=pairs, tokens="tokenizer", tokenizer=described)
-    assert (task.mask_id, task.padding_id, sorted(task.special_ids)) == (4, 2, [0, 1, 2])
+    assert (task.mask_id, task.padding_id, task.special_ids) == (4, 2, [0, 1, 2] if marked else [0, 1])
     inputs = task.encode(["unheard " + text.replace("\t", "\tunheard ") for text in texts_of(pairs)])
     found, _ = TokenNoise(mask=0.5, drop=0.2).draw(inputs, torch.zeros(COUNT), 0, 0, torch.arange(COUNT), task=task)
     special = torch.tensor([0, 1])
@@ -196,6 +199,7 @@ def epoch(data, augmentation):
 
 IDS = {"input_ids": torch.randint(4, 20, (12, 8)), "attention_mask": torch.ones(12, 8, dtype=torch.int64)}
 TOKENS = Augmentation(tokens=TokenNoise())
+PADDED_FIRST = {**IDS, "attention_mask": torch.ones(12, 8, dtype=torch.int64).index_fill(1, torch.tensor([0]), 0)}
 
 
 @pytest.mark.parametrize(
@@ -213,11 +217,22 @@ TOKENS = Augmentation(tokens=TokenNoise())
             TOKENS,
             "these texts have those of large, too",
         ),
+        (from_tensors((IDS, torch.arange(12) % 2), task="text"), TOKENS, "and the task knows 4 tokens, so that beginn"),
+        (
+            from_tensors((PADDED_FIRST, torch.arange(12) % 2), task=task_of()),
+            Augmentation(tokens=TokenNoise(drop=0.2)),
+            "drop and span move tokens to the front, and here an attention_mask begins with padding",
+        ),
     ],
 )
 def test_what_cannot_be_changed_is_told_by_name(data, augmentation, message):
     with pytest.raises(UserError, match=message):
         epoch(data, augmentation)
+
+
+def test_masks_alone_need_no_padding_at_the_end():
+    data = from_tensors((PADDED_FIRST, torch.arange(12) % 2), task=task_of())
+    assert torch.equal(epoch(data, TOKENS).inputs["attention_mask"][:, 0], torch.zeros(4, dtype=torch.int64))
 
 
 def test_noise_that_changes_nothing_is_refused():
@@ -233,7 +248,7 @@ def network():
 @pytest.mark.parametrize(
     ("noise", "terms", "clean", "warning"),
     [
-        (TokenNoise(span=0.2), as_sum(CE()), False, "what the label of the text says"),
+        (TokenNoise(span=0.2), as_sum(CE()), False, "Train without span what has no teacher"),
         (TokenNoise(span=0.2), CE() + KD(), True, "what the label of the text says"),
         (TokenNoise(span=0.2), as_sum(KD()), True, "what the teacher answers to the whole text"),
         (TokenNoise(span=0.2), as_sum(KD()), False, None),
@@ -270,3 +285,17 @@ def test_stored_answers_to_changed_texts_are_those_of_the_live_teacher(tmp_path,
         counts.append(asked.count(16))
     assert all(torch.equal(value, other[name]) for other in students[1:] for name, value in students[0].items())
     assert counts == [12, 12, 0]  # three views of four batches
+
+
+def test_stored_answers_to_texts_with_another_mask_are_not_taken(tmp_path):
+    """One vocabulary has a mask; by the other, of which the tokens have the same numbers, [UNK] stands for it."""
+    task = task_of()
+    without = replace(task, vocabulary=tuple("free" if word == "[MASK]" else word for word in task.vocabulary))
+    config = TrainConfig(epochs=1, batch=16, augmentation=Augmentation(tokens=TokenNoise(mask=0.01)))
+    for each in (without, task, task):
+        data = from_tensors((task.encode(texts_of()[:80]), torch.arange(80) % 2), task=each, validation=16)
+        stored = understudy.StoredAnswers(views=1, folder=str(tmp_path))
+        understudy.distill(
+            network(), network(), data, method="kd", config=config, answers=stored, accept_weak=True, check=False
+        )
+    assert len(list(tmp_path.glob("*/store.json"))) == 2

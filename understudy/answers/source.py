@@ -269,8 +269,11 @@ def _belongings(
 
 def _about(stored: StoredAnswers, augmentation: Augmentation, data: Data, seed: int) -> dict[str, object]:
     """The properties of the views that answers depend on."""
+    changes = {name: value for name, value in asdict(augmentation).items() if value is not None}
+    if augmentation.tokens is not None:
+        changes["tokens"] |= augmentation.tokens.of_task(data.task)
     return {
-        "augmentation": {name: value for name, value in asdict(augmentation).items() if value is not None},
+        "augmentation": changes,
         "seed": stored.draw(augmentation, seed, 0, 0).seed if augmentation != PLAIN else None,
         "mixed": fingerprints.of_pool(data.train) if augmentation.mixes else None,
     }

@@ -181,18 +181,18 @@ class Part:
             zip(lists, wanted, here, targets, inputs, strict=True)
         ):
             count = len(numbers)
+            look = not place or device.type == "cpu"  # at every batch where nothing waits for it
             if not isinstance(images, Tensor):
                 if augmentation == Augmentation(turn=augmentation.turn) and augmentation.turn is not None:
                     changed = task.turned(images, y, augmentation.turn.drawn(seed, number, numbers, device))
                 elif augmentation == Augmentation(tokens=augmentation.tokens) and augmentation.tokens is not None:
-                    changed = augmentation.tokens.draw(images, y, seed, there, ids, task=task)
+                    changed = augmentation.tokens.draw(images, y, seed, there, ids, task=task, check=look)
                 else:
                     raise UserError(
                         f"the augmentation ({augmentation}) is of images: the inputs of these data are {_names(images)}"
                     )
                 yield Batch(*changed, ids, draw, numbers, views)
                 continue
-            look = not place or device.type == "cpu"  # at every batch where nothing waits for it
             x = augmentation.draw(images, seed, there, ids, host=OnHost(number, all_numbers), check=look)
             if follows:
                 height, width = images.shape[2:]

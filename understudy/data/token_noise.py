@@ -54,13 +54,14 @@ class TokenNoise:
         return self.drop > 0 or self.span > 0
 
     def draw(
-        self, inputs: Nested, targets: Nested, seed: int, epoch: Number, ids: Tensor, *, task: Task
+        self, inputs: Nested, targets: Nested, seed: int, epoch: Number, ids: Tensor, *, task: Task, check: bool = True
     ) -> tuple[Nested, Nested]:
         """One view of each text, and its targets.
 
         Args:
             epoch: the number of the view, or one for each text.
             ids: the numbers of the samples, on the device of the inputs.
+            check: look whether the task knows these tokens, for which a device is waited for.
         """
         if not isinstance(task, Words) or not isinstance(inputs, Mapping):
             raise UserError(
@@ -74,6 +75,8 @@ class TokenNoise:
         tokens, mask = inputs.get(IDS), inputs.get(MASK)
         if not isinstance(tokens, Tensor) or not isinstance(mask, Tensor):
             raise UserError(f"tokens changes texts, whose inputs are {IDS} and {MASK}: these are {', '.join(inputs)}")
+        if check:
+            self._check(tokens, mask, task)
         rows, there = _Rows(seed, epoch, ids, mask.shape[1]), mask.bool()
         free = there & ~torch.isin(tokens, torch.tensor(task.special_ids, device=ids.device))
         stretch = (~free).cumsum(1)  # the two texts of a pair are two
@@ -95,13 +98,41 @@ class TokenNoise:
         tokens = moved(tokens).masked_fill(~filled, task.padding_id)
         return {**others, IDS: tokens, MASK: filled.to(mask.dtype)}, task.reordered(targets, order, filled)
 
-    def doubt(self, task: Task, *, labels: bool, clean: bool) -> str | None:
-        """Why views are doubtful beside labels, or the teacher's answers to whole texts; None: they are not."""
+    def of_task(self, task: Task) -> dict[str, object]:
+        """What views depend on beside these settings: the numbers of the task's own tokens."""
+        if not isinstance(task, Words):
+            return {}
+        mask, padding = task.mask_id if self.mask else None, task.padding_id if self.displaces else None
+        return {"special_ids": task.special_ids, "mask_id": mask, "padding_id": padding}
+
+    def doubt(self, task: Task, *, labels: bool, taught: bool, clean: bool) -> str | None:
+        """Why views are doubtful beside labels, or the teacher's answers to whole texts; None: they are not.
+
+        Args:
+            labels: whether a term reads the labels.
+            taught: whether a term reads the teacher.
+            clean: whether the teacher's answers are those to whole texts.
+        """
         if not (self.span and (labels or clean)) or task.dense:  # tags stay with their words
             return None
         what = "the label of the text says" if labels else "the teacher answers to the whole text (answers.clean)"
         way = "Let the student learn from the teacher alone (label_weight = 0 of kd)" if labels else "Leave clean out"
+        if not taught:
+            way = "Train without span what has no teacher (augmentation.tokens.span = 0 in its own table train)"
         return f"tokens.span keeps a few tokens of some texts, which may not say what {what}. {way}, or leave span out"
+
+    def _check(self, tokens: Tensor, mask: Tensor, task: Words) -> None:
+        """Raises a ``UserError`` for texts of which the task does not know what stays, or where tokens move to."""
+        if (largest := int(tokens.max())) >= task.token_count:
+            raise UserError(
+                f"tokens: these texts have token {largest:,}, and the task knows {task.token_count:,} tokens, so that "
+                "beginning, end and mask are unknown: give the task the vocabulary or the tokenizer that made them"
+            )
+        if self.displaces and bool((mask[:, 1:] > mask[:, :-1]).any()):
+            raise UserError(
+                f"tokens: drop and span move tokens to the front, and here an {MASK} begins with padding: put padding "
+                "at the end, or set drop and span to 0"
+            )
 
     def _in_span(self, rows: "_Rows", free: Tensor) -> Tensor:
         """The tokens that stay where some in a row are kept, of each stretch between special tokens."""

@@ -77,9 +77,11 @@ class Words:
         """The numbers of the tokens that are no part of a text, such as its beginning and end."""
         if not self.tokenizer:
             return [self._token_ids[token] for token in (PAD, START, END)]
-        added = self._tokenizer.get_added_tokens_decoder()
-        ordinary = (*MASKS, *UNKNOWNS)
-        return [number for number, token in added.items() if token.special and token.content not in ordinary]
+        added, ordinary = self._tokenizer.get_added_tokens_decoder(), (*MASKS, *UNKNOWNS)
+        marked = {number for number, token in added.items() if token.special and token.content not in ordinary}
+        empty = self._tokenizer.encode("", "") if self.pairs else self._tokenizer.encode("")
+        around = {number for number, special in zip(empty.ids, empty.special_tokens_mask, strict=True) if special}
+        return sorted(marked | around)  # a tokenizer puts tokens around a text that it need not mark as special
 
     @cached_property
     def mask_id(self) -> int:

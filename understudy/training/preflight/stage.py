@@ -136,8 +136,9 @@ def _dry_run(
     )
     noise, reads = stage.config.augmentation.tokens, objective.terms.reads
     clean = stored is not None and stored.clean and reads.teacher
-    if noise is not None and (reason := noise.doubt(data.task, labels=reads.labels, clean=clean)):
-        yield Finding("warning", subject, reason)
+    if noise is not None:
+        reason = noise.doubt(data.task, labels=reads.labels, taught=reads.teacher, clean=clean)
+        yield from [Finding("warning", subject, reason)] if reason else []
     check_combination(stage, objective, data, settings, stored)
     notes: list[str] = []
     forms = stand_ins.use(objective, teachers, data, settings, notes.append)
