@@ -453,6 +453,21 @@ def test_the_check_shows_what_matters_and_verbose_the_rest(understudy, recipe):
     assert len(long.splitlines()) > len(lines)
 
 
+def test_a_folder_that_must_be_filled_already_is_an_error_of_the_check_but_not_where_it_is_filled(
+    understudy, recipe, tmp_path
+):
+    accepted = "accept_weak = true\nweights = "
+    path = recipe("weights = ", accepted)
+    only = ["--trust", "smallnets", "--set", "answers.fill=false"]
+    assert understudy("check", path, *only)[0] == 0  # that of the run, which the check does not know
+    named = [*only, "--set", f"answers.folder={tmp_path}/stored"]
+    code, out, err = understudy("check", path, *named)
+    assert code == 2
+    assert "stored holds no answers that belong here: it is empty" in out + err
+    assert understudy("answers", path, *named)[0] == 0
+    assert understudy("check", path, *named)[0] == 0
+
+
 def test_answers_are_stored_without_training(understudy, recipe, tmp_path):
     named = ["--set", f"answers.folder={tmp_path}/stored", "--no-check", "--trust", "smallnets"]
     code, out, err = understudy("answers", "recipe.toml", *named, "--set", "answers.taps=exact", "--json")

@@ -206,7 +206,11 @@ PADDED_FIRST = {**IDS, "attention_mask": torch.ones(12, 8, dtype=torch.int64).in
     ("data", "augmentation", "message"),
     [
         (from_tensors((torch.rand(12, 1, 4, 4), torch.arange(12) % 2)), TOKENS, "tokens changes texts, and these"),
-        (from_tensors((IDS, torch.arange(12) % 2)), TOKENS, "vocabulary of their task, and task 'classification' has none"),
+        (
+            from_tensors((IDS, torch.arange(12) % 2)),
+            TOKENS,
+            "vocabulary of their task, and task 'classification' has none",
+        ),
         (
             from_tensors((IDS, torch.arange(12) % 2), task=task_of()),
             Augmentation(tokens=TokenNoise(), flip=True),

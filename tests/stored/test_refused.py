@@ -118,6 +118,24 @@ def test_new_answers_that_begin_beside_others_are_told_with_the_reason(train, at
     assert len(told(at(), small, **changes | blank)) == 1  # its answers are not those to come
 
 
+def test_the_check_refuses_a_folder_without_answers_to_which_none_are_added(train, at, small):
+    teacher, student = small.networks()
+    stage, settings, blank = find("kd")(CONFIG)[0], Settings(device="cpu"), teaching.StandIns()
+    blank.untrained(teacher)
+
+    def errors(stand_ins=None, seed=3):
+        ways = {"seed": seed, "stored": at(fill=False), "stand_ins": stand_ins, "timed": False}
+        found = preflight.check_stage(stage, student, [teacher], small.data(), settings, **ways)
+        return [finding.text for finding in found if finding.level == "error"]
+
+    assert "holds no answers that belong here: it is empty" in errors()[0]
+    assert "holds no answers, and none are to be added (answers.fill = false)" in errors(blank)[0]
+    train(at())
+    assert errors() == []
+    assert "which differ in the seed of the views" in errors(seed=4)[0]
+    assert errors(blank, seed=4) == []  # they may be those of the teacher to come
+
+
 def test_a_folder_that_says_something_else_or_holds_another_teachers_answers_is_refused(train, at, tmp_path, small):
     train(at())
     (description,) = tmp_path.rglob("store.json")

@@ -196,6 +196,32 @@ def passed_over(
     return nearest and f"{folder} holds none that belong here, so new ones begin: the nearest are those of {nearest}"
 
 
+def refuse_unfilled(
+    stored: StoredAnswers,
+    objective: Objective,
+    stage: Stage,
+    data: Data,
+    settings: Settings,
+    forms: Sequence[str],
+    seed: int,
+    *,
+    learned: bool,
+) -> None:
+    """A ``UserError`` if a stage may add nothing to its folder, and there are no answers of its teachers.
+
+    Of teachers that have not ``learned`` yet, only an empty folder is known to have none.
+    """
+    if stored.fill or not objective.terms.reads.teacher or needs_live_teacher(stored, objective, data, settings):
+        return
+    folder = _folder(stored)
+    if learned:
+        belongings = _belongings(stored, objective, stage, data, settings, forms, seed)
+        for teacher, belongs in zip(objective.teachers, belongings, strict=True):
+            AnswerFolder(folder, belongs, teacher.network, fill=False)
+    elif not has_others(folder):
+        raise UserError(f"{folder} holds no answers, and none are to be added (answers.fill = false): fill it first")
+
+
 def check_stored(stored: StoredAnswers, stage: Stage, objective: Objective, data: Data, settings: Settings) -> None:
     """A ``UserError`` if a stage cannot be served from a file as these options have it."""
     config, reads = stage.config, objective.terms.reads

@@ -73,6 +73,7 @@ def answers(
         alone = RunOptions(**chosen, workers=None if group else 1)
         run = prepared(make, read, alone, live, place, group=group)
         run.folder.look(recipes.write(run.recipe))
+        run.fills = True
         if options.check:
             findings = list(run.check())
             print_findings(findings, err, verbose=options.verbose)

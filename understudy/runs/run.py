@@ -94,6 +94,7 @@ class Run(RunNetworks):
         self.builder = self.builders.of(self.recipe.data)
         self.plan = compiled(self.recipe, self.decided())
         self.notes: list[str] = []
+        self.fills = False  # it stores answers, whatever the recipe says of adding some
         self._failed: set[str] = set()  # short trainings that failed
         self._engine = engine
         self.execution = Execution(
@@ -251,6 +252,9 @@ class Run(RunNetworks):
             yield Finding("ok", WHOLE, text, total, worth=True)
 
     def _findings(self, training: Training, config: TrainConfig) -> Iterator[Finding]:
+        asked = self.recipe.answers
+        named = asked is not None and asked.folder is not None  # that of a run may be filled when it begins
+        stored = self.stored and replace(self.stored, fill=self.stored.fill or self.fills or not named)
         yield from preflight.check_budget(training.stages, config)
         for stage in training.stages:
             yield from preflight.check_stage(
@@ -260,7 +264,7 @@ class Run(RunNetworks):
                 training.data,
                 training.settings,
                 seed=training.seed,
-                stored=self.stored,
+                stored=stored,
                 stand_ins=training.stand_ins,
             )
 

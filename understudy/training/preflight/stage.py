@@ -13,7 +13,7 @@ from torch import nn
 from understudy import nested
 from understudy.answers import StoredAnswers
 from understudy.answers.forecast import Forecast, forecast
-from understudy.answers.source import needs_live_teacher, passed_over
+from understudy.answers.source import needs_live_teacher, passed_over, refuse_unfilled
 from understudy.config import hardware as clock
 from understudy.config.momenta import momenta_of
 from understudy.config.optimizers import MaxNorm, optimizer_of
@@ -143,6 +143,9 @@ def _dry_run(
     notes: list[str] = []
     forms = stand_ins.use(objective, teachers, data, settings, notes.append)
     yield from (Finding("warning", subject, note) for note in notes)
+    learned = all(map(stand_ins.has_learned, teachers))  # otherwise their answers cannot be stored yet
+    if stored:
+        refuse_unfilled(stored, objective, stage, data, settings, forms, seed, learned=learned)
     student.train()
     if len(data.train) == 1 or stage.config.batch == 1:
         _refuse_lonely(student, nested.chosen(inputs, slice(1)), settings)
@@ -202,7 +205,6 @@ def _dry_run(
                 expected.whole_gain,
                 [Finding(fits, about, str(expected), worth=True)],
             )
-            learned = all(map(stand_ins.has_learned, teachers))  # otherwise their answers cannot be stored
             if learned and (new := passed_over(stored, objective, stage, data, settings, forms, seed)):
                 about_answers.append(Finding("ok", about, new))
         elif isinstance(data.train.source, InMemory) and not company_matters(objective, data, settings):
