@@ -197,9 +197,9 @@ def epoch(data, augmentation):
     return next(data.train.epoch(0, seed=0, batch=4, augmentation=augmentation, task=data.task, device=CPU))
 
 
-IDS = {"input_ids": torch.randint(4, 20, (12, 8)), "attention_mask": torch.ones(12, 8, dtype=torch.int64)}
+IDS = {"input_ids": torch.randint(4, 20, (12, LENGTH)), "attention_mask": torch.ones(12, LENGTH, dtype=torch.int64)}
 TOKENS = Augmentation(tokens=TokenNoise())
-PADDED_FIRST = {**IDS, "attention_mask": torch.ones(12, 8, dtype=torch.int64).index_fill(1, torch.tensor([0]), 0)}
+PADDED_FIRST = {**IDS, "attention_mask": IDS["attention_mask"].index_fill(1, torch.tensor([0]), 0)}
 
 
 @pytest.mark.parametrize(
@@ -221,7 +221,11 @@ PADDED_FIRST = {**IDS, "attention_mask": torch.ones(12, 8, dtype=torch.int64).in
             TOKENS,
             "these texts have those of large, too",
         ),
-        (from_tensors((IDS, torch.arange(12) % 2), task="text"), TOKENS, "and the task knows 4 tokens, so that beginn"),
+        (
+            from_tensors((IDS, torch.arange(12) % 2), task={"name": "text", "length": LENGTH}),
+            TOKENS,
+            "and the task knows 4 tokens, so that beginn",
+        ),
         (
             from_tensors((PADDED_FIRST, torch.arange(12) % 2), task=task_of()),
             Augmentation(tokens=TokenNoise(drop=0.2)),

@@ -15,7 +15,8 @@ from understudy.config.optimizers import SGD
 from understudy.config.stage import Stage
 from understudy.config.train import TrainConfig
 from understudy.data import Augmentation, Crop, TokenNoise, Turn, from_tensors
-from understudy.data.unlabelled import with_unlabelled
+from understudy.data.dataset import Access
+from understudy.data.unlabelled import source_of, with_unlabelled
 from understudy.errors import UserError
 from understudy.tasks import Classification
 from understudy.terms import CE, CRD, KD, Hint, Labels, Outputs, PseudoLabels, RKDDistance
@@ -94,6 +95,15 @@ def test_the_labels_loss_leaves_them_out_and_others_take_the_teachers_answer(nam
     completed = task.completed_by(batch.targets, reading.teacher.named)
     expected = whole(batch.inputs, completed).loss
     torch.testing.assert_close(objective.judge(reading).terms[type(scores).__name__.lower()], expected.detach())
+
+
+def test_a_line_of_a_file_is_one_text_whatever_separators_it_holds(tmp_path):
+    (tmp_path / "more.txt").write_text("a fine\u2028film\n\nso\x85 dull\r\n", encoding="utf-8")
+    data = PARTLY["text"]
+    assert torch.equal(
+        source_of(tmp_path / "more.txt", data, Access()).samples["input_ids"],
+        data.task.encode(["a fine film", "so dull"])["input_ids"],
+    )
 
 
 @pytest.mark.parametrize("name", PARTLY)

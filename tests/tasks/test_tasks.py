@@ -426,6 +426,20 @@ def test_wordpieces_are_the_longest_that_there_are():
     assert words("Don't!") == ["don", "'", "t", "!"]
 
 
+@pytest.mark.parametrize("kind", ["text", "text-scores", "tags"])
+def test_texts_of_another_length_than_that_of_their_task_are_refused(kind):
+    """A student would be measured on these, and predict and its exported file would read others."""
+    vocabulary = vocabulary_of(SENTENCES)
+    inputs = Text(("bad", "good"), vocabulary, 6).encode(SENTENCES)
+    targets = {"text": torch.arange(48) % 2, "text-scores": torch.rand(48, 1), "tags": inputs["input_ids"] % 2}[kind]
+    task = {"name": kind, "vocabulary": vocabulary} | ({"scheme": "plain"} if kind == "tags" else {})
+    with pytest.raises(UserError, match=r"each sample has 6 tokens \(input_ids\), and the task makes \d+ of a text"):
+        from_tensors((inputs, targets), task=task, classes=["a", "b"] if kind == "tags" else None)
+    assert from_tensors(
+        (inputs, targets), task={**task, "length": 6}, classes=["a", "b"] if kind == "tags" else None
+    ).shape == (len(vocabulary), 6)
+
+
 def test_views_are_refused_for_texts():
     data = made("text")
     stream = data.train.epoch(

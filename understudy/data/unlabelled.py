@@ -169,7 +169,7 @@ def _listed(path: str, suffixes: Sequence[str], what: str) -> list[Path]:
 def _texts(path: Path, data: Data) -> InMemory:
     """The lines of a file as inputs; lines without a word are left out."""
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").split("\n")  # a text may hold a line separator of Unicode
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is no text in UTF-8"
         raise UserError(f"unlabelled = {str(path)!r}: {reason}: give a file with a text in each line") from error

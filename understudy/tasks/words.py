@@ -59,7 +59,13 @@ class Words:
                 raise UserError(f"the vocabulary has no {token}: it needs {', '.join(SPECIAL)}")
 
     def sizes(self, shape: Shape) -> tuple[int, ...]:
-        """The number of different tokens, and of positions."""
+        """The number of different tokens, and of positions; a ``UserError`` where samples have more or fewer."""
+        given = shape.get(IDS) if isinstance(shape, dict) else None
+        if isinstance(given, tuple) and len(given) == 1 and given != (self.length,):
+            raise UserError(
+                f"each sample has {given[0]} tokens ({IDS}), and the task makes {self.length} of a text, for predict "
+                f"and exported files, too: give the task length = {given[0]}"
+            )
         return self.token_count, self.length
 
     @property
