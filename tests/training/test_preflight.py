@@ -20,6 +20,8 @@ from understudy.errors import UserError
 from understudy.methods import find
 from understudy.objective.term import Reads
 from understudy.objective.weights import linear
+from understudy.tasks import Text
+from understudy.tasks.text import vocabulary_of
 from understudy.terms import CE, KD, PKT, SP, GradientAT, Hint, RKDAngle, RKDDistance, Term, as_sum
 from understudy.training import preflight
 from understudy.training.loop import Training
@@ -341,6 +343,29 @@ def test_answers_that_are_probabilities_are_a_warning(small, end, warns, teaches
     findings = list(preflight.check_network("teacher", network, small.data(), CPU, teaches=teaches))
     assert ("warning" in levels(findings)) == warns
     assert ("they are probabilities" in texts(findings, "warning")) == warns
+
+
+@pytest.mark.parametrize(("padding", "warned"), [(None, False), (0, False), (1, True), (40, False)])
+def test_a_token_of_the_texts_that_is_padding_to_a_network_is_a_warning(padding, warned):
+    """As token 1 is to a RoBERTa by name, and in a vocabulary of words it is the unknown one."""
+    texts = ["a fine film", "a dull film", "an unknown word"] * 8
+    task = Text(("bad", "good"), vocabulary_of(texts[:2]), 6)
+    data = from_tensors((task.encode(texts), torch.arange(24) % 2), task=task, validation=4)
+
+    class Bag(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.words, self.out = nn.Embedding(50, 4, padding_idx=padding), nn.Linear(4, 2)
+
+        def forward(self, input_ids, attention_mask):
+            return self.out((self.words(input_ids) * attention_mask.unsqueeze(2)).sum(1))
+
+    findings = preflight.check_network("student", Bag(), data, Settings(device="cpu"))
+    (said,) = [finding.text for finding in findings if finding.level == "warning"] or [None]
+    assert bool(said) == warned
+    if said:
+        assert said.startswith("token 1 ('[UNK]') is padding to it (padding_idx of its embedding), and stands in 24 of")
+        assert said.endswith("settings = { pad_token_id = 0 }")
 
 
 def test_the_check_leaves_student_teacher_and_randomness_as_they_were(small):

@@ -8,7 +8,7 @@ from understudy.errors import UserError
 
 ABOUT_IMAGES = "images"  # the subject of findings about their values
 ABOUT_UNLABELLED = "unlabelled"  # the subject of findings about training samples without labels
-ABOUT_INPUTS = "'s inputs"  # the end of the subject of findings about a teacher's normalisation
+ABOUT_INPUTS = "'s inputs"  # the end of the subject of findings about a teacher's normalisation, or tokens
 ABOUT_ANSWERS = "'s answers"  # the end of the subject of findings about answers that are no logits
 ABOUT_STORED = "stored answers"  # the end of the subject of findings about them
 

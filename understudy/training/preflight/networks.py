@@ -15,7 +15,8 @@ from understudy.objective import evaluating
 from understudy.taps import call, inner, layers
 from understudy.tasks.classification import remark_on_probabilities
 from understudy.tasks.words import tables_of
-from understudy.training.preflight.findings import ABOUT_ANSWERS, Finding
+from understudy.training.preflight.findings import ABOUT_ANSWERS, ABOUT_INPUTS, Finding
+from understudy.training.preflight.tokens import taken_for_padding
 
 
 def misfit(network: nn.Module, data: Data, settings: Settings) -> str | None:
@@ -57,6 +58,8 @@ def check_network(
         yield Finding("warning", role, f"{wrong}: it can teach by its hidden values alone, and has no figures")
     if not wrong and (told := remark_on_probabilities(answer)):
         yield Finding("warning", f"{role}{ABOUT_ANSWERS}", told)
+    if told := taken_for_padding(network, example, data):
+        yield Finding("warning", f"{role}{ABOUT_INPUTS}", told)
     body = getattr(inner(network), "backbone", None)
     held = not teaches and getattr(inner(network), "statistics_held", False)
     if held and isinstance(body, nn.Module) and has_fresh_statistics(body):

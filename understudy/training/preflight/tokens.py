@@ -1,13 +1,57 @@
-"""The check of methods that compare hidden values of tokens, where teacher and student read tokens of their own."""
+"""The check of tokens: which of them a network takes for padding, and methods that compare those of two networks."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import torch
+from torch import Tensor, nn
 
+from understudy.data.parts import Data
+from understudy.data.sources import InMemory
 from understudy.nested import Nested
 from understudy.objective import Objective, evaluating
-from understudy.tasks.words import tables_of
+from understudy.taps import call
+from understudy.tasks.words import IDS, MASK, OF, Words, tables_of
 from understudy.training.preflight.findings import Finding
+
+
+def taken_for_padding(network: nn.Module, inputs: Nested, data: Data) -> str | None:
+    """Which token of the texts is padding to an embedding that reads them, in words; None: none is.
+
+    A RoBERTa gives such a token no place in the text, and no embedding learns anything of it.
+    """
+    if not isinstance(inputs, Mapping) or not isinstance(data.task, Words):
+        return None
+    numbers = {name: value for name, value in inputs.items() if name.endswith(IDS) and isinstance(value, Tensor)}
+    found: list[tuple[str, int]] = []
+
+    def look(module: nn.Module, given: tuple[object, ...]) -> None:
+        padding, read = module.padding_idx, given[0] if given else None
+        if isinstance(padding, int) and isinstance(read, Tensor):
+            found.extend((name, padding) for name, ids in numbers.items() if torch.equal(ids, read))
+
+    hooks = [each.register_forward_pre_hook(look) for each in network.modules() if isinstance(each, nn.Embedding)]
+    try:
+        with torch.no_grad(), evaluating(network):
+            call(network, inputs)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    source = data.train.source
+    texts = source.samples if isinstance(source, InMemory) else inputs
+    assert isinstance(texts, Mapping)
+    for name, padding in found:
+        ids, mask = texts[name], texts.get(name.removesuffix(IDS) + MASK)
+        if not isinstance(ids, Tensor) or not isinstance(mask, Tensor):
+            continue
+        if count := int(((ids == padding) & mask.bool()).any(1).sum()):
+            task = data.token_tables.get(name.rpartition(OF)[0], data.task)
+            called = f" ({task.vocabulary[padding]!r})" if padding < len(task.vocabulary) else ""
+            return (
+                f"token {padding}{called} is padding to it (padding_idx of its embedding), and stands in {count:,} of "
+                f"{len(ids):,} texts, whose padding is token {task.padding_id}: make this one the network's, of "
+                f"transformers by settings = {{ pad_token_id = {task.padding_id} }}"
+            )
+    return None
 
 
 def misaligned(subject: str, objective: Objective, inputs: Nested) -> Iterator[Finding]:
