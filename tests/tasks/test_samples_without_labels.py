@@ -106,6 +106,12 @@ def test_a_line_of_a_file_is_one_text_whatever_separators_it_holds(tmp_path):
     )
 
 
+def test_a_line_that_is_no_query_is_told_with_its_file(tmp_path):
+    (tmp_path / "more.txt").write_text("nobody\tknows\n", encoding="utf-8")
+    with pytest.raises(UserError, match=r"unlabelled = '.*more\.txt': there is no entity 'nobody'"):
+        source_of(tmp_path / "more.txt", PARTLY["links"], Access())
+
+
 @pytest.mark.parametrize("name", PARTLY)
 def test_a_pseudo_label_of_a_teacher_that_answers_with_nan_is_no_number(name):
     data, (teacher, student) = PARTLY[name], networks(PARTLY[name])

@@ -20,10 +20,15 @@ _MOST = 1 << 17  # places of a text that have random numbers of their own; a len
 
 @dataclass(frozen=True)
 class TokenNoise:
-    """Some tokens of each text are masked or left out, as in Tang et al. (2019), and tags of words follow.
+    """Some tokens of each text are masked or left out, and tags of words follow.
 
-    A token may be a piece of a word. ``[CLS]``, ``[SEP]`` and their like stay, and one token at least of each text, and
-    of both texts of a pair. Teacher and student are given the same tokens.
+    ``[CLS]``, ``[SEP]`` and their like stay, and one token at least of each text, and of both texts of a pair. Teacher
+    and student are given the same tokens.
+
+    Reference: Tang et al., "Distilling task-specific knowledge from BERT into simple neural networks", 2019.
+    Differences: the authors mask words, and a token may be a piece of one; they put words of the same part of speech in
+    the place of some, which is not done here, and leave none out (``drop``); their sentences are made once, before the
+    training.
 
     Args:
         mask: the share of the tokens in whose place stands ``[MASK]`` or ``<mask>``; for a vocabulary of words, which

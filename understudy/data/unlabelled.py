@@ -176,7 +176,10 @@ def _texts(path: Path, data: Data) -> InMemory:
     texts = [line for line in lines if line.strip()]
     if not texts:
         raise UserError(f"unlabelled = {str(path)!r} holds no text")
-    return _encoded(texts, data)
+    try:
+        return _encoded(texts, data)
+    except UserError as error:
+        raise UserError(f"unlabelled = {str(path)!r}: {error}") from None
 
 
 def _encoded(texts: Sequence[str], data: Data) -> InMemory:
