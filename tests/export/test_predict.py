@@ -19,6 +19,7 @@ from understudy.models import student as product
 from understudy.shipping import hub
 from understudy.shipping.predict import predict
 from understudy.tasks import Landmarks, Text
+from understudy.tasks.words import SPECIAL
 
 
 @pytest.fixture
@@ -113,8 +114,8 @@ def test_a_single_file_is_taken_as_a_list_of_one(shipped, photos):
 
 def test_texts_are_texts_and_files_are_read_line_by_line(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    task = Text(("bad", "good"))
-    network = OwnTokens(build("text-encoder", classes=2, channels=4, size=64, width=8, depth=1, heads=2))
+    task = Text(("bad", "good"), (*SPECIAL, "fine"))
+    network = OwnTokens(build("text-encoder", classes=2, channels=5, size=64, width=8, depth=1, heads=2))
     product.save(tmp_path / "student", network, product.describe(network, network.module.built_as, (64,), task))
 
     def answered(*texts):
@@ -130,6 +131,15 @@ def test_texts_are_texts_and_files_are_read_line_by_line(tmp_path, monkeypatch):
     for name, told in (("latin.txt", "is no text in UTF-8: byte 3"), ("wiht.txt", "no file is called wiht.txt")):
         with pytest.raises(UserError, match=told):
             answered(name)
+
+
+def test_a_student_of_token_ids_alone_takes_no_texts(tmp_path):
+    """It answered as if every word were unknown, whatever the text said."""
+    task = Text(("bad", "good"), (*SPECIAL, "[MASK]"))
+    network = build("text-encoder", classes=2, channels=9, size=64, width=8, depth=1, heads=2)
+    product.save(tmp_path, network, product.describe(network, network.built_as, (64,), task))
+    with pytest.raises(UserError, match="the task has no vocabulary, and every word of a text would be unknown"):
+        predict(tmp_path, "a fine film")
 
 
 def test_what_is_no_image_is_told_and_the_others_are_answered(shipped, photos, tmp_path, understudy):

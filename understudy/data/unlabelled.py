@@ -184,6 +184,8 @@ def _texts(path: Path, data: Data) -> InMemory:
 
 def _encoded(texts: Sequence[str], data: Data) -> InMemory:
     task = data.task
+    if isinstance(task, Words):
+        task.check_vocabulary()
     if isinstance(task, Tags):
         inputs, numbers = task.unlabelled(texts)
         return InMemory(inputs, numbers)

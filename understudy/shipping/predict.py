@@ -21,7 +21,7 @@ from understudy.files import write_atomically
 from understudy.nested import Nested
 from understudy.taps import call
 from understudy.tasks import Detection, Detection3D, Task, Text, TextScores, Told
-from understudy.tasks.words import cut_off
+from understudy.tasks.words import Words, cut_off
 
 TEXT_FILES = (".txt", ".tsv", ".csv")  # what ends so, without a blank, is a file and no text
 
@@ -178,6 +178,8 @@ def _lines(text: str) -> list[str]:
 
 def of_texts(student: Student, task: Task, texts: Sequence[str], top: int, batch: int) -> list[Prediction]:
     """The answers to texts, in their order; a warning counts those that have more tokens than the student reads."""
+    if isinstance(task, Words):
+        task.check_vocabulary()
     predictions, cut = list[Prediction](), 0
     for start in range(0, len(texts), batch):
         some = texts[start : start + batch]

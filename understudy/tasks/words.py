@@ -58,6 +58,14 @@ class Words:
             if token not in self.vocabulary:
                 raise UserError(f"the vocabulary has no {token}: it needs {', '.join(SPECIAL)}")
 
+    def check_vocabulary(self) -> None:
+        """A ``UserError`` if every word is unknown, as to the task of samples that were given as token ids alone."""
+        if not self.tokenizer and not set(self.vocabulary) - {*SPECIAL, *MASKS}:
+            raise UserError(
+                "the task has no vocabulary, and every word of a text would be unknown: give the task of the data the "
+                "vocabulary or the tokenizer that made their tokens"
+            )
+
     def sizes(self, shape: Shape) -> tuple[int, ...]:
         """The number of different tokens, and of positions; a ``UserError`` where samples have more or fewer."""
         given = shape.get(IDS) if isinstance(shape, dict) else None
