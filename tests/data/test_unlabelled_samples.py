@@ -1,6 +1,7 @@
 """Training samples without labels beside those with labels: where they come from, and what is refused."""
 
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from understudy.data.parts import fewer
 from understudy.data.sources import InMemory, Streamed
 from understudy.data.unlabelled import Both, repeated, rest_unlabelled, source_of, with_unlabelled
 from understudy.errors import UserError
+from understudy.tasks.words import SPECIAL
 
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 CPU = torch.device("cpu")
@@ -116,6 +118,15 @@ def test_texts_are_the_lines_of_a_file(name, tmp_path):
     if name == "tags":
         words = data.train.source.targets != -100
         assert torch.equal(more.train.source.targets[count:] == -1, words)
+
+
+def test_a_task_of_token_ids_alone_takes_no_texts(tmp_path):
+    """Each line became the same tokens, those of unknown words."""
+    known = made("text")
+    data = replace(known, task=replace(known.task, vocabulary=SPECIAL))
+    (tmp_path / "texts.txt").write_text("\n".join(SENTENCES), encoding="utf-8")
+    with pytest.raises(UserError, match="the task has no vocabulary, and every word of a text would be unknown"):
+        source_of(str(tmp_path / "texts.txt"), data, Access())
 
 
 def test_queries_are_the_lines_of_a_file(tmp_path):
