@@ -12,6 +12,7 @@ from huggingface_hub import ModelCard, errors
 
 import understudy
 from tests.conftest import RECIPE_ALONE
+from understudy.cli.card import card
 from understudy.errors import UserError
 from understudy.files import sealed
 from understudy.models import student as product
@@ -97,6 +98,13 @@ def test_what_a_hand_wrote_is_kept(run):
         with pytest.raises(UserError, match="move it away"):
             write_card(run)
         assert path.read_text() == mine
+
+
+def test_a_folder_takes_a_card_that_a_hand_changed(run, tmp_path, capsys):
+    write_card(run).write_text("mine")
+    card(run, into=tmp_path / "shipped")
+    assert (tmp_path / "shipped" / "README.md").read_text() == (run / "README.md").read_text() == "mine"
+    assert (tmp_path / "shipped" / "student.safetensors").is_file()
 
 
 def test_only_what_was_proved_of_these_weights_is_told_and_pushed(shipped, tmp_path):

@@ -57,6 +57,30 @@ def test_a_recipe_that_is_written_reads_as_itself(config, title, seeds, validati
     assert recipe.write(recipe.parse(text)) == text
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            TEACHER + '[methods.takd]\nassistants = [{ network = "plain4", setings = {} }]',
+            "r.toml:9: methods.takd.assistants.0.setings: unknown key; did you mean 'settings', 'weights'?",
+        ),
+        (
+            TEACHER + '[methods.takd]\nassistants = "autp"',
+            "r.toml:9: methods.takd.assistants: Input should be a valid tuple, or 'auto' (it is 'autp')",
+        ),
+        (
+            '[methods.alone]\ntrain.epochs = 2\n[teacher]\nnetwork = "plain4"\npretrained = 3',
+            "r.toml:9: teacher.pretrained: Input should be a valid boolean, unable to interpret input, or a valid "
+            "string (it is 3)",
+        ),
+    ],
+)
+def test_a_value_that_may_have_several_forms_is_told_in_one_line(text, said):
+    with pytest.raises(UserError) as caught:
+        recipe.parse(START + text, "r.toml")
+    assert str(caught.value) == said
+
+
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_every_recipe_of_the_repository_is_right_and_resolves_to_itself(path):
     found = recipe.read(path)

@@ -21,8 +21,8 @@ def card(
 ) -> None:
     """Write the model card of a student (README.md beside it) from the record of its run.
 
-    With --push, the card is uploaded to the Hub, with the student and its exports: a card that you have changed as it
-    is, any other one written anew.
+    With --push, the card is uploaded to the Hub, with the student and its exports; with --out, the same files go into a
+    folder. A card that you have changed is taken as it is, any other one written anew.
 
     Example: understudy card runs/mine
     """
@@ -30,7 +30,7 @@ def card(
     from understudy.shipping import hub
 
     path = student / cards.CARD
-    if push is None or not path.exists() or cards.is_ours(path):
+    if (push is None and into is None) or not path.exists() or cards.is_ours(path):
         path = cards.write_card(student)
         for note in cards.left_out(student):
             err.print(note, style="yellow", markup=False, highlight=False, soft_wrap=True)

@@ -1,9 +1,10 @@
 """The mistakes of a recipe, collected and reported together, each with file, line and key."""
 
 import dataclasses
+import types
 import typing
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal
 
 from pydantic import BaseModel
 
@@ -41,6 +42,32 @@ class Mistakes:
         line = self.lines.of(path)
         place = option or (f"{self.source}:{line}" if line else self.source)
         return ": ".join([place, *([".".join(path)] if path else []), self.texts[path]])
+
+
+def explained(entries: Iterable[Any]) -> dict[tuple[str, ...], str]:
+    """Pydantic's errors by their paths in the recipe: of what is right in no form, one sentence names all forms.
+
+    A form that the value is not meant to have says nothing: that a list is no word, where an entry of it is wrong.
+    """
+    texts: dict[tuple[str, ...], list[str]] = {}
+    words = set()
+    for entry in entries:
+        path, text = explain(entry)
+        texts.setdefault(tuple(path), []).append(text)
+        if entry["type"] == "literal_error":
+            words.add(tuple(path))
+    deeper = {path for path in words if any(len(other) > len(path) and other[: len(path)] == path for other in texts)}
+    return {path: _joined(told) for path, told in texts.items() if path not in deeper}
+
+
+def _joined(texts: Sequence[str]) -> str:
+    """
+    >>> _joined(["Input should be a number (it is 'x')", "Input should be 'local' (it is 'x')"])
+    "Input should be a number, or 'local' (it is 'x')"
+    """
+    *others, last = dict.fromkeys(texts)
+    reasons = [text.rpartition(" (it is ")[0] or text for text in others]
+    return ", or ".join([*reasons, last.removeprefix("Input should be ") if others else last])
 
 
 def explain(entry: Any) -> tuple[list[str], str]:
@@ -102,7 +129,16 @@ def _member(kind: Any, tag: str) -> Any:
             return member
     if tag in ("int", "float", "str") or tag.startswith(("constrained-", "function-")):
         return object
+    if typing.get_origin(kind) in (typing.Union, types.UnionType):
+        return next((member for member in typing.get_args(kind) if tag.partition("[")[0] == _label(member)), None)
     return None
+
+
+def _label(member: Any) -> str | None:
+    """What pydantic calls a member of a union in a path, before any bracket."""
+    labels: dict[Any, str] = {tuple: "tuple", bool: "bool", Literal: "literal", Mapping: "dict"}
+    origin = typing.get_origin(member) or member
+    return "dict" if origin is typing.get_origin(Mapping[str, object]) else labels.get(origin)
 
 
 def _item(kind: Any) -> Any:

@@ -12,7 +12,7 @@ from understudy.config.settings import Settings
 from understudy.errors import UserError
 from understudy.recipe.checks import check_combinations, check_names, check_numbers
 from understudy.recipe.lines import Lines
-from understudy.recipe.mistakes import Mistakes, explain
+from understudy.recipe.mistakes import Mistakes, explained
 from understudy.recipe.overrides import LARGEST_FILE, join_keys, override, table_of, without_nones
 from understudy.recipe.resolve import (
     HowSettings,
@@ -107,8 +107,7 @@ def check(
     try:
         recipe = Recipe.model_validate(raw)
     except ValidationError as error:
-        for entry in error.errors():
-            path, text_ = explain(entry)
+        for path, text_ in explained(error.errors()).items():
             mistakes.add(path, text_)
         mistakes.raise_if_any()
         raise AssertionError("an invalid recipe without a mistake") from error
