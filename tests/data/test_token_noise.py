@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import understudy
-from understudy import Objective, Settings, TrainConfig
+from understudy import Objective, Settings, TrainConfig, recipe
 from understudy.config.stage import Stage
 from understudy.data import TokenNoise, from_tensors
 from understudy.data.augmentation import Augmentation
@@ -243,9 +243,25 @@ def test_masks_alone_need_no_padding_at_the_end():
     assert torch.equal(epoch(data, TOKENS).inputs["attention_mask"][:, 0], torch.zeros(4, dtype=torch.int64))
 
 
-def test_noise_that_changes_nothing_is_refused():
-    with pytest.raises(UserError, match="mask, drop and span are all 0"):
-        TokenNoise(mask=0)
+def test_with_all_shares_at_0_texts_are_as_they_are():
+    """So a method takes away what [train] has, and a search may begin at 0."""
+    text = """
+seeds = [0]
+[data]
+name = "sst2"
+[student]
+network = "text-encoder"
+[train]
+augmentation = { tokens = { mask = 0.2, drop = 0.2, span = 0.25 } }
+[methods.alone]
+train = { augmentation = { tokens = { mask = 0 } } }
+"""
+    noise = recipe.parse(text).methods["alone"].train.augmentation.tokens
+    assert noise == TokenNoise(mask=0)
+    task = task_of()
+    inputs = task.encode(texts_of())
+    found = changed(noise, task, texts_of())
+    assert all(torch.equal(inputs[name], found[name]) for name in inputs)
 
 
 def network():

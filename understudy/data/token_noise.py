@@ -20,7 +20,7 @@ _MOST = 1 << 17  # places of a text that have random numbers of their own; a len
 
 @dataclass(frozen=True)
 class TokenNoise:
-    """Some tokens of each text are masked or left out, and tags of words follow.
+    """Some tokens of each text are masked or left out, and tags of words follow; none where all three shares are 0.
 
     ``[CLS]``, ``[SEP]`` and their like stay, and one token at least of each text, and of both texts of a pair. Teacher
     and student are given the same tokens.
@@ -48,10 +48,6 @@ class TokenNoise:
     longest: Annotated[int, Interval(ge=1, le=100_000)] = 5
 
     __pydantic_config__: ClassVar[dict[str, str]] = STRICT
-
-    def __post_init__(self) -> None:
-        if not (self.mask or self.drop or self.span):
-            raise UserError("tokens: mask, drop and span are all 0, which changes nothing: leave tokens out")
 
     @property
     def displaces(self) -> bool:
@@ -123,7 +119,7 @@ class TokenNoise:
         what = "the label of the text says" if labels else "the teacher answers to the whole text (answers.clean)"
         way = "Let the student learn from the teacher alone (label_weight = 0 of kd)" if labels else "Leave clean out"
         if not taught:
-            way = "Train without span what has no teacher (augmentation.tokens.span = 0 in its own table train)"
+            way = "Train without span what has no teacher (augmentation.tokens = { mask = 0.1 } in its own table train)"
         return f"tokens.span keeps a few tokens of some texts, which may not say what {what}. {way}, or leave span out"
 
     def _check(self, tokens: Tensor, mask: Tensor, task: Words) -> None:

@@ -108,8 +108,8 @@ class Detecting(Task):
     def has_label(self, targets: Nested) -> Tensor:
         return ~(self.objects(targets).classes == UNSEEN).any(1)
 
-    def known(self, values: Tensor, targets: Nested) -> Tensor:
-        """Values of a loss of each sample; NaN of one without a label, as of tasks whose targets are numbers."""
+    def nan_without_label(self, values: Tensor, targets: Nested) -> Tensor:
+        """A loss of each sample, NaN where it has no label, as in tasks whose targets are numbers."""
         return values.masked_fill(~self.has_label(targets), nan)
 
     def as_targets(self, answer: Values, targets: Nested | None = None) -> Nested:

@@ -164,7 +164,7 @@ class Detection(Detecting):
         apart = 1 - giou(self.boxes(answer), wanted.to(places.dtype))
         boxes = (apart * centred).sum(1) / centred.sum(1).clamp_min(1e-6)
         centre = F.binary_cross_entropy_with_logits(places[..., CENTRE], centred, reduction="none")
-        return self.known(focal + boxes + (centre * answers).sum(1) / count, targets)
+        return self.nan_without_label(focal + boxes + (centre * answers).sum(1) / count, targets)
 
     def wanted(self, answer: Values, objects: Boxes) -> tuple[Tensor, Tensor]:
         """The box for which each place of an answer is responsible, (N, P, 4), and whether there is one, (N, P)."""

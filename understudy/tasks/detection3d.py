@@ -229,7 +229,7 @@ class Detection3D(Detecting):
         wanted, weights = self._wanted(at, objects, number)
         weights[..., SPEED.start - OFFSET.start :] *= VELOCITY_WEIGHT
         apart = ((places[..., OFFSET.start : FIRST] - wanted).abs() * weights).sum((1, 2))
-        return self.known(focal.sum((1, 2)) / count + BOX_WEIGHT * apart / count, targets)
+        return self.nan_without_label(focal.sum((1, 2)) / count + BOX_WEIGHT * apart / count, targets)
 
     def _heat(self, places: Tensor, objects: Boxes) -> Tensor:
         """(N, P, C): a peak at the place of each object of a class, ignored ones, too."""

@@ -158,13 +158,13 @@ class Trials:
         trial = self._optuna.trial.create_trial(state=self._optuna.trial.TrialState.RUNNING)
         sampler.before_trial(study, trial)
         together = sampler.sample_relative(study, trial, sampler.infer_relative_search_space(study, trial))
-
-        def drawn(key: str) -> Number:
-            alone = key not in together
-            value: Number = sampler.sample_independent(study, trial, key, self._spaces[key]) if alone else together[key]
-            return value
-
-        return {key: space.tidy(drawn(key)) for key, space in self.searched.spaces.items()}
+        alone = {
+            key: sampler.sample_independent(study, trial, key, space)
+            for key, space in self._spaces.items()
+            if key not in together
+        }
+        params = {**alone, **together}
+        return {key: space.tidy(params[key]) for key, space in self.searched.spaces.items()}
 
     def _distribution(self, space: Space) -> Any:
         distributions = self._optuna.distributions
