@@ -214,7 +214,7 @@ PADDED_FIRST = {**IDS, "attention_mask": IDS["attention_mask"].index_fill(1, tor
         (
             from_tensors((IDS, torch.arange(12) % 2), task=task_of()),
             Augmentation(tokens=TokenNoise(), flip=True),
-            "is of images: the inputs of these data are input_ids",
+            "data are input_ids, attention_mask, to which what is of images does not apply: leave out flip",
         ),
         (
             from_tensors(({**IDS, **{f"large:{key}": IDS[key] for key in IDS}}, torch.arange(12) % 2), task=task_of()),

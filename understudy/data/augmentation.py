@@ -248,9 +248,14 @@ class Augmentation:
         return self.flip or any(each is not None for each in some)
 
     @property
+    def of_tensors(self) -> list[str]:
+        """The settings that need samples that are tensors by themselves: images, and for ``mixup`` any numbers."""
+        return [f.name for f in fields(self) if f.name not in ("turn", "tokens") and getattr(self, f.name)]
+
+    @property
     def _of_images(self) -> list[str]:
         """The settings that need images."""
-        return [f.name for f in fields(self) if f.name not in ("mixup", "turn", "tokens") and getattr(self, f.name)]
+        return [name for name in self.of_tensors if name != "mixup"]
 
     def _check(self, images: Tensor, *, values: bool) -> None:
         """Raises a ``UserError`` for augmentation that does not apply to the samples, or to their ``values``."""

@@ -183,14 +183,16 @@ class Part:
             count = len(numbers)
             look = not place or device.type == "cpu"  # at every batch where nothing waits for it
             if not isinstance(images, Tensor):
-                if augmentation == Augmentation(turn=augmentation.turn) and augmentation.turn is not None:
-                    changed = task.turned(images, y, augmentation.turn.drawn(seed, number, numbers, device))
-                elif augmentation == Augmentation(tokens=augmentation.tokens) and augmentation.tokens is not None:
-                    changed = augmentation.tokens.draw(images, y, seed, there, ids, task=task, check=look)
-                else:
+                if of_tensors := augmentation.of_tensors:
                     raise UserError(
-                        f"the augmentation ({augmentation}) is of images: the inputs of these data are {_names(images)}"
+                        f"augmentation: the inputs of these data are {_names(images)}, to which what is of images does "
+                        f"not apply: leave out {', '.join(of_tensors)}"
                     )
+                changed: tuple[Nested, Nested] = images, y
+                if augmentation.turn is not None:
+                    changed = task.turned(*changed, augmentation.turn.drawn(seed, number, numbers, device))
+                if augmentation.tokens is not None:
+                    changed = augmentation.tokens.draw(*changed, seed, there, ids, task=task, check=look)
                 yield Batch(*changed, ids, draw, numbers, views)
                 continue
             x = augmentation.draw(images, seed, there, ids, host=OnHost(number, all_numbers), check=look)
