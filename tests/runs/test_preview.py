@@ -1,6 +1,9 @@
 """What is looked at and measured before a run is what the run will train: with the same teachers, assistants too."""
 
+from dataclasses import replace
+
 import pytest
+import torch
 
 from tests.conftest import RECIPE
 from understudy import recipe as recipes
@@ -133,3 +136,20 @@ def test_who_is_decided_later_is_rehearsed_with_the_recipes_teacher(make_run, tm
     path = PathRun(recipes.parse(search), tmp_path / "path", trusted=["smallnets"])
     student = path.preview().student("takd")
     assert kinds(student.teachers, student.stand_ins) == [GIVEN]
+
+
+@pytest.mark.parametrize(("named", "given"), [(2, None), (None, 2)])
+def test_the_check_has_the_threads_of_a_training_by_which_its_estimates_are_made(make_run, monkeypatch, named, given):
+    torch.set_num_threads(3)
+    run = make_run(text=f"{BASE}[methods.kd]", threads=given)
+    run.recipe = run.recipe.model_copy(update={"settings": replace(run.recipe.settings, threads=named)})
+    seen, check_stage = [], preflight.check_stage
+
+    def check(*args, **kwargs):
+        seen.append(torch.get_num_threads())
+        return check_stage(*args, **kwargs)
+
+    monkeypatch.setattr(preflight, "check_stage", check)
+    list(run.check())
+    assert seen == [2]
+    assert torch.get_num_threads() == 3

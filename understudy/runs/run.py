@@ -118,7 +118,12 @@ class Run(RunNetworks):
         return plan
 
     def check(self) -> Iterator[Finding]:
-        """The pre-flight: all checks that are possible without training."""
+        """The pre-flight: all checks that are possible without training, with the threads and algorithms of one."""
+        settings = self.recipe.settings
+        with replace(settings, threads=settings.threads or self.execution.threads).in_force():
+            yield from self._checks()
+
+    def _checks(self) -> Iterator[Finding]:
         builder, settings, tables = self.builder, self.recipe.settings, self.recipe.taught_by
         seed, preview, seconds = self.recipe.seeds[0], self.preview(), dict[str, float | None]()
         yield from preflight.check_data(self.student_data, self.recipe.train.batch)
