@@ -18,7 +18,7 @@ from understudy.nested import Nested
 from understudy.plans.entry import METRICS
 from understudy.recipe.objects import OBJECT, is_object
 from understudy.recipe.schema import NetworkTable
-from understudy.runs import broken, keep, measures, samples
+from understudy.runs import broken, budget, keep, measures, samples
 from understudy.runs.compile import student_of, teachers_of
 from understudy.runs.networks import RunNetworks
 from understudy.runs.records import (
@@ -41,6 +41,7 @@ from understudy.training.evaluate import figures as figures_of
 
 THROUGHPUT_BATCH = 100  # as in CAN's table 5
 NOTHING = 0.01  # of the gradient
+UNEQUAL = "this is no comparison at equal budget"
 
 
 def summarize(run: RunNetworks) -> Result:
@@ -87,6 +88,7 @@ def summarize(run: RunNetworks) -> Result:
         kept_because=because,
         notes=[
             *_seen_already(run, part),
+            *(f"{one.method}: {one.text}: {UNEQUAL}" for one in budget.shorter(recipe, builder)),
             *(note for name in methods for note in _notes(run, name, task.first)),
             *([hint] if hint else []),
         ],
@@ -328,4 +330,4 @@ def _budget(run: RunNetworks, name: str) -> list[str]:
     config = run.recipe.methods[name].train
     if epochs <= config.epochs:
         return []
-    return [f"{name}: took {epochs} epochs, the recipe gives it {config.epochs}: this is no comparison at equal budget"]
+    return [f"{name}: took {epochs} epochs, the recipe gives it {config.epochs}: {UNEQUAL}"]

@@ -30,7 +30,7 @@ from understudy.recipe import Recipe
 from understudy.recipe.build import Builder
 from understudy.recipe.objects import OBJECT
 from understudy.recipe.schema import NetworkTable
-from understudy.runs import samples
+from understudy.runs import budget, samples
 from understudy.runs.assistants import chosen, trials
 from understudy.runs.compile import compiled, teachers_of, training_of
 from understudy.runs.durations import Forecast
@@ -50,7 +50,6 @@ from understudy.training.preflight import Finding
 from understudy.training.records import TrainingRecord
 
 GATHERING = 20  # times what it takes to gather the log of all trainings passes before it is done again
-EQUAL = 0.9  # steps of a student alone, as a share of the others', below which it is said that it trains for less
 WHOLE = "all"  # the subject of findings about all trainings together
 
 
@@ -129,6 +128,9 @@ class Run(RunNetworks):
         yield from preflight.check_data(self.student_data, self.recipe.train.batch)
         if self.recipe.data.unlabelled is not None:
             yield from self._check_unlabelled()
+        for one in budget.shorter(self.recipe, self.builder):
+            remedy = f"methods.{one.method}.train.epochs = {one.epochs} makes them equal"
+            yield Finding("warning", one.method, f"{one.text}: {remedy}")
         findings = list(preflight.check_network("student", self.student(seed), builder.data, settings))
         teachers = dict(zip(tables, preview.networks(teachers_of(self.recipe, seed)), strict=True))
         for name, teacher in teachers.items():
@@ -172,14 +174,9 @@ class Run(RunNetworks):
         yield from self.estimate(seconds)
 
     def _check_unlabelled(self) -> Iterator[Finding]:
-        """Whether any method learns from the samples without labels, and whether the others train for as long."""
+        """Whether a method learns from the samples without labels, and whether those of validation are among them."""
         seen, subject = self.builder.seen(self.recipe.data), preflight.ABOUT_UNLABELLED
-        steps = {True: dict[str, int](), False: dict[str, int]()}  # of each method, by whether it has a teacher
-        for name, table in self.recipe.methods.items():
-            taught = methods.find(table.method).is_taught(table.settings)
-            part = seen.train if taught else self.student_data.train
-            steps[taught][name] = table.train.epochs * part.steps(table.train.batch)
-        if not steps[True]:
+        if not any(methods.find(table.method).is_taught(table.settings) for table in self.recipe.methods.values()):
             text = "no method has a teacher, so nothing is learned from samples without labels"
             yield Finding("error", subject, f"{text}: leave them out, or take kd or another method")
             return
@@ -189,12 +186,6 @@ class Run(RunNetworks):
         if seen.validation is not None and (count := repeated(seen, seen.validation)):
             text = f"{count:,} of the {len(seen.validation):,} samples of the validation part are among them"
             yield Finding("warning", subject, f"{text}: take them out, or epochs are selected by what was learned")
-        most = max(steps[True].values())
-        for name, own in steps[False].items():
-            if own < EQUAL * most:
-                epochs = -(-most * self.recipe.methods[name].train.epochs // own)
-                text = f"it takes {own:,} steps on the samples with labels, and others take {most:,}"
-                yield Finding("warning", name, f"{text}: methods.{name}.train.epochs = {epochs} makes them equal")
 
     def beginnings(self) -> list[str]:
         """What networks begin with, where that is not fresh weights and images as they come."""
