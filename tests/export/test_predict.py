@@ -14,11 +14,11 @@ from tests.conftest import pictures
 from understudy.cli import main
 from understudy.errors import UserError
 from understudy.export import FORMATS, export
-from understudy.models import OwnTokens, build
+from understudy.models import NetworkSpec, OwnTokens, build
 from understudy.models import student as product
 from understudy.shipping import hub
 from understudy.shipping.predict import predict
-from understudy.tasks import Landmarks, Text
+from understudy.tasks import Classification, Landmarks, Text
 from understudy.tasks.words import SPECIAL
 
 
@@ -54,6 +54,61 @@ def understudy(monkeypatch, capsys):
         return caught.value.code or 0, shown.out, shown.err
 
     return run
+
+
+@pytest.fixture
+def of_rows(tmp_path):
+    """A student of four numbers, whose larger half says the class."""
+    spec = NetworkSpec("torch.nn:Linear", {"in_features": 4, "out_features": 2})
+    network = spec.build(trusted=["torch"])
+    with torch.no_grad():
+        network.weight.copy_(torch.tensor([[1.0, 1, 0, 0], [0, 0, 1, 1]]))
+        network.bias.zero_()
+    product.save(tmp_path / "rows", network, product.describe(network, spec, (4,), Classification(("a", "b"))))
+    return tmp_path / "rows"
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", ">f4", "int16"])
+def test_the_rows_of_an_array_are_samples(of_rows, tmp_path, dtype):
+    np.save(tmp_path / "x.npy", np.array([[2, 1, 0, 0], [0, 0, 2, 1], [5, 0, 0, 0]]).astype(dtype))
+    found = predict(of_rows, tmp_path / "x.npy", trust=["torch"], batch=2)
+    assert firsts(found) == {f"{tmp_path / 'x.npy'}[{row}]": label for row, label in enumerate("aba")}
+
+
+def test_arrays_that_do_not_fit_are_told_and_the_others_are_answered(of_rows, tmp_path, understudy, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    np.save("good.npy", np.float32([[2, 1, 0, 0]]))
+    np.save("wide.npy", np.zeros((3, 5), np.float32))
+    np.save("words.npy", np.array(["some", "word"]))
+    np.save("objects.npy", np.array([{}, None]))
+    np.savez("pair.npz", x=np.zeros((1, 4)))
+    shutil.copy("pair.npz", "pair.npy")
+    names = "good.npy", "wide.npy", "words.npy", "objects.npy", "pair.npy", "pair.npz", "missing.npy"
+    code, shown, said = understudy("predict", of_rows, *names, "--trust", "torch")
+    assert code == 2
+    assert shown.startswith("good.npy[0]: a ")
+    for words in (
+        "wide.npy is an array of shape (3, 5) and type float32, and the student takes rows of shape (4,)",
+        "words.npy is an array of shape (2,) and type <U4",
+        "objects.npy is no array of numbers",
+        "pair.npy is no array of numbers",
+        "pair.npz: the student takes no images, but arrays (.npy) with rows of shape (4,)",
+        "missing.npy cannot be read: No such file or directory",
+    ):
+        assert words in said
+
+
+def test_images_in_an_array_are_those_of_files(shipped, photos, tmp_path):
+    _, labels = photos
+    files = sorted(labels)
+    small = np.stack(
+        [np.asarray(Image.open(file).convert("RGB").resize((8, 8), Image.Resampling.BOX)) for file in files]
+    )
+    np.save(tmp_path / "images.npy", small)  # bytes, channels last
+    found = predict(shipped.folder, [tmp_path / "images.npy", files[0]])
+    assert [one.classes[0][0] for one in found] == [*(labels[file] for file in files), labels[files[0]]]
+    with pytest.raises(UserError, match="task 'classification' have none: no --draw"):
+        predict(shipped.folder, tmp_path / "images.npy", draw=tmp_path)
 
 
 @pytest.mark.parametrize("name", [None, "student.onnx", "student.int8.onnx", "student.pt2"])

@@ -102,6 +102,7 @@ def own_code(tmp_path, monkeypatch):
         "from os import system\n"
         "from torch import nn\n"
         "def small(width=3): return nn.Linear(width, 2)\n"
+        "def head(classes): return nn.Linear(3, classes)\n"
         "def number(): return 3\n"
         "def broken(): return nn.Linear('three', 2)\n"
     )
@@ -144,7 +145,8 @@ class TestOwnCode:
             ("mynets_xyz:smal", {}, "no factory 'smal'; did you mean 'small'"),
             ("mynets_xyz:number", {}, "answers with int"),
             ("mynets_xyz:broken", {}, "TypeError"),
-            ("mynets_xyz:small", {"depth": 3}, "unexpected keyword argument 'depth'"),
+            ("mynets_xyz:small", {"depth": 3}, r"unexpected keyword argument 'depth': .* its arguments: \['width'\]"),
+            ("mynets_xyz:head", {}, r"missing a required argument: 'classes': it is called with the settings"),
             ("absent_xyz:small", {}, "no module 'absent_xyz'"),
             ("broken_xyz:small", {}, r"No module named 'no_such_package_xyz' \(.*broken_xyz.py, line 1"),
             ("mynets_xyz:", {}, "MODULE:FACTORY"),

@@ -4,13 +4,16 @@ A recipe is data that one may have been handed: it must not run code. So a modul
 it beside the recipe, and the libraries' settings that fetch or read files are not taken.
 """
 
+import contextlib
 import importlib
+import inspect
 from collections.abc import Callable, Collection, Mapping
 from typing import Literal, TypeAlias
 
 from torch import nn
 
 from understudy.errors import OptionalPackageError, UserError, did_you_mean
+from understudy.printable import shown
 from understudy.trusted import answered, call_factory
 
 NAMES = [
@@ -214,8 +217,19 @@ LIBRARIES: Mapping[str, Library] = {
 
 
 def _own(name: str, settings: Mapping[str, object], trusted: Collection[str]) -> nn.Module:
-    network = call_factory(name, trusted, "network", lambda factory: factory(**settings))
-    return _a_module(name, network)
+    def made(factory: Callable[..., object]) -> object:
+        with contextlib.suppress(ValueError):  # a function without a signature
+            signature = inspect.signature(factory)
+            try:
+                signature.bind(**settings)
+            except TypeError as error:
+                raise UserError(
+                    f"network {name!r}: {error}: it is called with the settings of its table, whose names are those of "
+                    f"its arguments: {shown(list(signature.parameters))}"
+                ) from error
+        return factory(**settings)
+
+    return _a_module(name, call_factory(name, trusted, "network", made))
 
 
 def _made(name: str, factory: Callable[..., object], *args: object, **settings: object) -> nn.Module:

@@ -1,20 +1,23 @@
-"""The answers of a student to images or clouds of points on disk, or to texts."""
+"""The answers of a student to images, clouds of points or arrays on disk, or to texts."""
 
 import errno
 import glob
 import io
+import itertools
 import warnings
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import cast
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from understudy.data.clouds import SUFFIXES as CLOUDS
 from understudy.data.clouds import Points, clouds, read_cloud, within
 from understudy.data.images import SUFFIXES, Fit, below, fitted, outline, upright
+from understudy.data.sets.numpy_files import UNREADABLE, samples_of
 from understudy.errors import UserError
 from understudy.export.open import Student, open_student
 from understudy.files import write_atomically
@@ -23,15 +26,16 @@ from understudy.taps import call
 from understudy.tasks import Detection, Detection3D, Task, Text, TextScores, Told
 from understudy.tasks.words import Words, cut_off
 
+ARRAY = ".npy"
 TEXT_FILES = (".txt", ".tsv", ".csv")  # what ends so, without a blank, is a file and no text
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """The answer of a student to one image, cloud or text; or the problem, if a file could not be read.
+    """The answer of a student to one image, cloud, row or text; or the problem, if a file could not be read.
 
     Args:
-        image: the file, or the text.
+        image: the file, or the text; of an array the file and the number of the row, ``rows.npy[3]``.
         text: the answer in a line.
         record: the answer as JSON, in the task's form: ``{"classes": [...]}`` of a classifier.
     """
@@ -64,8 +68,8 @@ def predict(
 
     Args:
         student: a run folder, or a file that ``understudy export`` wrote.
-        images: files, folders (every image or cloud below them) and patterns, or a single one of them; of a student of
-            texts, texts and files with a text in each line.
+        images: files, folders (every image or cloud below them) and patterns, or a single one of them; an array
+            (.npy) has a sample in each row; of a student of texts, texts and files with a text in each line.
         top: how many classes to name.
         batch: images that are answered at once.
         trust: modules of the user (for a folder), or the file itself (for ``.pt2``), whose code may run.
@@ -80,12 +84,12 @@ def predict(
     if isinstance(task, Detection3D):
         listed = [name for word in images for name in _listed(str(word), CLOUDS, "clouds of points")]
         return [answer for names in _batches(listed, batch) for answer in _of_clouds(opened, names, top)]
-    if not opened.description.takes_images:
-        shape = "x".join(map(str, opened.description.input.shape))
-        raise UserError(f"{student} does not take images: its input is {shape} ({opened.description.input.image})")
-    predictions: list[Prediction] = []
-    for names in _batches([name for word in images for name in _listed(str(word))], batch):
-        predictions += _answered(opened, names, top)
+    predictions = list[Prediction]()
+    for names in _in_turn(opened, map(str, images), batch):
+        array = names[0].image.endswith(ARRAY)
+        if array and draw is not None:
+            raise UserError(f"boxes are drawn into images, and {names[0].image} is an array: no --draw")
+        predictions += _of_array(opened, names[0], top, batch) if array else _answered(opened, names, top)
     if draw is not None:
         for number, prediction in enumerate(predictions):
             _draw(prediction, Path(draw) / f"{number:04d}-{Path(prediction.image).stem}.png")
@@ -120,6 +124,45 @@ def _answered(student: Student, names: Sequence[Prediction], top: int) -> list[P
         for (place, _, fit), told in zip(pictures, _told(student, inputs, top), strict=True):
             answer = task.located(told, fit.scale, fit.offset)
             answers[place] = replace(answers[place], text=answer.text, record=answer.record)
+    return answers
+
+
+def _in_turn(student: Student, words: Iterable[str], batch: int) -> Iterator[list[Prediction]]:
+    """Batches of images, and between them each file with an array, in the given order."""
+    seen = student.description
+    if seen.input.tensors:
+        raise UserError(f"a student of several tensors ({', '.join(seen.input.tensors)}) takes no files")
+    suffixes, what = (SUFFIXES, "images") if seen.takes_images else ((ARRAY,), "arrays")
+    listed = [name for word in words for name in _listed(word, suffixes, what)]
+    for array, names in itertools.groupby(listed, lambda name: name.image.endswith(ARRAY)):
+        if array:
+            yield from ([name] for name in names)
+        elif seen.takes_images:
+            yield from _batches(list(names), batch)
+        else:
+            taken = f"the student takes no images, but arrays ({ARRAY}) with rows of shape {tuple(seen.input.shape)}"
+            yield [name if name.problem else replace(name, problem=f"{name.image}: {taken}") for name in names]
+
+
+def _of_array(student: Student, name: Prediction, top: int, batch: int) -> list[Prediction]:
+    """The answers to the rows of an array, which become samples as those of the data set ``numpy`` do."""
+    if name.problem is not None:
+        return [name]
+    shape, answers = tuple(student.description.input.shape), list[Prediction]()
+    try:
+        rows = np.lib.format.open_memmap(name.image, mode="r")
+    except OSError as error:
+        return [replace(name, problem=f"{name.image} cannot be read: {error.strerror or error}")]
+    except UNREADABLE as error:
+        return [replace(name, problem=f"{name.image} is no array of numbers ({error})")]
+    if rows.dtype.kind not in "uif" or not rows.ndim or tuple(samples_of(rows[:1]).shape[1:]) != shape:
+        found = f"an array of shape {rows.shape} and type {rows.dtype}"
+        return [replace(name, problem=f"{name.image} is {found}, and the student takes rows of shape {shape}")]
+    for start in range(0, len(rows), batch):
+        samples = samples_of(rows[start : start + batch])
+        inputs = samples.float() / 255 if samples.dtype == torch.uint8 else samples.float()
+        for row, told in enumerate(_told(student, inputs, top), start):
+            answers.append(Prediction(f"{name.image}[{row}]", text=told.text, record=told.record))
     return answers
 
 
