@@ -25,6 +25,7 @@ def place(tmp_path_factory):
             photos = folder / "photos" / part / ("cat", "dog", "emu")[label]
             photos.mkdir(parents=True, exist_ok=True)
             Image.fromarray(image).save(photos / f"{number:03d}.jpg")
+    (folder / "place.md").write_text("# Photos", encoding="utf-8")
     return folder
 
 
@@ -62,7 +63,11 @@ def teacher(place, command):
         ("understudy distill --student resnet8 --out runs/x", "--teacher and --data is missing"),
         (
             "understudy distill --teacher resnet8 --student resnet8 --data nowhere --out runs/x",
-            "--data nowhere: there is no folder and no data set of that name; known: aflw",
+            "--data nowhere: there is no folder, no file and no data set of that name; known: aflw",
+        ),
+        (
+            "understudy distill --teacher resnet8 --student resnet8 --data place.md --out runs/x",
+            "data place.md: this file is read as no data; files that are: .npy, .npz, .parquet, .tar",
         ),
         ("understudy distill recipe.toml --data photos --out runs/x", "give a recipe, or --teacher, --student and"),
         ("understudy distill --out runs/x", "name a recipe, or --teacher, --student and --data, or --method kd"),
@@ -135,6 +140,40 @@ def test_a_teacher_by_name_is_trained_first_or_loaded_from_its_folder(teacher, p
     again = understudy.distill(str(teacher), "resnet8", "photos", epochs=2, progress=False)
     assert capsys.readouterr().err == ""
     assert again.teacher_figures["accuracy"] > 0.9
+
+
+@pytest.fixture
+def arrays(place):
+    """The photos as bytes of 8 x 8 in an .npz: with their classes, and without."""
+    parts = {}
+    for part in ("train", "test"):
+        files = sorted((place / "photos" / part).rglob("*.jpg"))
+        parts[f"x_{part}"] = np.stack([np.asarray(Image.open(file).resize((8, 8))) for file in files])
+        parts[f"y_{part}"] = np.array([["cat", "dog", "emu"].index(file.parent.name) for file in files])
+    np.savez(place / "photos.npz", **parts)
+    np.savez(place / "unnamed.npz", x_train=parts["x_train"], x_test=parts["x_test"])
+    (place / "rows").mkdir(exist_ok=True)
+    for name, array in parts.items():
+        np.save(place / "rows" / f"{name}.npy", array)
+    return place
+
+
+@pytest.mark.parametrize(
+    ("data", "methods"), [("photos.npz", ["alone", "kd"]), ("rows", ["alone", "kd"]), ("unnamed.npz", ["kd"])]
+)
+def test_a_file_of_arrays_is_data(command, teacher, arrays, data, methods):
+    out = f"runs/of-{data}"
+    code, _, err = command(
+        f"understudy distill --teacher runs/teacher --student resnet8 --data {data} --epochs 1 --out {out}"
+    )
+    assert code == 0, err
+    recipe = tomllib.loads((arrays / out / "recipe.toml").read_text())
+    assert (recipe["data"]["name"], recipe["data"]["root"]) == ("numpy", data)
+    assert list(recipe["methods"]) == methods
+
+
+def test_a_file_of_arrays_is_data_in_python(arrays):
+    assert len(understudy.data.as_data(arrays / "photos.npz", validation=0).train) == 60
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ def unwritten(
     Args:
         teacher: a network by name, which is trained first, or the folder of a run or student.
         student: a network by name.
-        data: a folder of images, or a data set by name.
+        data: a folder of images, a file with arrays or another that is read as data, or a data set by name.
         method: by default ``kd``; ``alone`` needs no teacher.
         unlabelled: a folder of further training images, without labels.
     """
@@ -40,7 +40,7 @@ def unwritten(
         raise UserError(f"without a recipe, name teacher, student and data: {' and '.join(missing)} is missing")
     assert student is not None
     assert data is not None
-    table = {"name": "folder", "root": data} if Path(data).expanduser().is_dir() else {"name": _known(data)}
+    table = _data(data)
     methods = [method] if _has_no_labels(table) else dict.fromkeys(("alone", method))
     if unlabelled is not None:
         table["unlabelled"] = unlabelled
@@ -56,20 +56,32 @@ def unwritten(
 
 
 def _has_no_labels(table: Mapping[str, str]) -> bool:
-    """Whether it is a folder of images that lie in no folder of a class."""
+    """Whether data at a path hold no labels, such as images that lie in no folder of a class."""
+    from understudy import data as datasets
     from understudy.data.sets.folder import has_classes
 
-    return "root" in table and not has_classes(Path(table["root"]).expanduser())
+    if "root" not in table:
+        return False
+    root = Path(table["root"]).expanduser()
+    if table["name"] == "folder":
+        return not has_classes(root)
+    try:
+        return not datasets.load(table["name"], root, validation=0).task.labelled
+    except UserError:  # the run says what is missing
+        return False
 
 
-def _known(data: str) -> str:
-    """The name of a data set, or MODULE:FUNCTION."""
+def _data(data: str) -> dict[str, str]:
+    """The table of data at a path, of a data set by its name, or of MODULE:FUNCTION."""
+    from understudy.data.catalogue import at_path
     from understudy.data.sets import DATASETS
 
+    if (found := at_path(data)) is not None:
+        return {"name": found, "root": data}
     if data not in DATASETS and ":" not in data:
         near = did_you_mean(data, DATASETS.names())
-        raise UserError(f"--data {data}: there is no folder and no data set of that name{near}")
-    return data
+        raise UserError(f"--data {data}: there is no folder, no file and no data set of that name{near}")
+    return {"name": data}
 
 
 def _teacher(name: str) -> Mapping[str, object]:

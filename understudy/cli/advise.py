@@ -39,7 +39,10 @@ def advise(
         ),
     ],
     data: Annotated[
-        str | None, typer.Option(help="A folder of images by class, or a data set by name.", show_default=False)
+        str | None,
+        typer.Option(
+            help="A folder of images by class, a file such as an .npz, or a data set by name.", show_default=False
+        ),
     ] = None,
     family: Annotated[
         list[str] | None,

@@ -47,7 +47,10 @@ def distill(
     ] = None,
     student: Annotated[str | None, typer.Option(help="A network by name.", show_default=False)] = None,
     data: Annotated[
-        str | None, typer.Option(help="A folder of images by class, or a data set by name.", show_default=False)
+        str | None,
+        typer.Option(
+            help="A folder of images by class, a file such as an .npz, or a data set by name.", show_default=False
+        ),
     ] = None,
     unlabelled: Annotated[
         str | None,

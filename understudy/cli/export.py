@@ -34,7 +34,7 @@ def export(
     ] = None,
     data: Annotated[
         str | None,
-        typer.Option(help="Data set or folder of images to prove it on.", show_default=False),
+        typer.Option(help="Data set, folder of images or file of data to prove it on.", show_default=False),
     ] = None,
     root: Annotated[Path | None, typer.Option(help="Where --data lies.", show_default=False)] = None,
     teacher: Annotated[
@@ -79,6 +79,7 @@ def export(
 
 def _data(student: Path, name: str | None, root: Path | None) -> "Data | None":
     from understudy import data as datasets
+    from understudy.data.catalogue import at_path
     from understudy.data.images import TORCHVISION
     from understudy.models import student as product
 
@@ -86,8 +87,8 @@ def _data(student: Path, name: str | None, root: Path | None) -> "Data | None":
         if root is not None:
             raise UserError("--root says where --data lies: name the data set, too")
         return None
-    if root is None and Path(name).expanduser().is_dir():
-        name, root = "folder", Path(name).expanduser()
+    if root is None and (found := at_path(name)) is not None:
+        name, root = found, Path(name).expanduser()
     if name != "folder":
         return datasets.load(name, root)
     seen = product.read(student).input

@@ -25,6 +25,22 @@ def names() -> dict[str, str]:
     return {name: dataset.about for name, dataset in DATASETS.items()}
 
 
+def at_path(name: str) -> str | None:
+    """The data set that reads what lies at a path; None for the name of a data set, and where nothing lies.
+
+    A folder that holds no files of another data set (``DataSet.suffixes``) is one of images.
+    """
+    path = Path(name).expanduser()
+    if name in DATASETS or not path.exists():
+        return None
+    if found := next((dataset.name for dataset in DATASETS.values() if dataset.lies_at(path)), None):
+        return found
+    if path.is_dir():
+        return "folder"
+    known = sorted({suffix for dataset in DATASETS.values() for suffix in dataset.suffixes})
+    raise UserError(f"data {name}: this file is read as no data; files that are: {', '.join(known)}")
+
+
 def load(
     name: str,
     root: str | os.PathLike[str] | None = None,
@@ -104,13 +120,14 @@ def as_data(
     >>> as_data("demo", validation=0).shape
     (1, 28, 28)
 
-    A name is one of ``names()``, or the path of a folder with ``train/CLASS/`` below it.
+    A name is one of ``names()``, or the path of a folder with ``train/CLASS/`` below it, of an ``.npz`` or another file
+    that a data set reads.
     """
     if not isinstance(anything, (str, os.PathLike)):
         return from_object(anything, validation=validation, seed=seed, task=task)
     name = os.fspath(anything)
-    if name not in DATASETS and Path(name).expanduser().is_dir():
-        return load("folder", name, validation=validation, seed=seed)
+    if (found := at_path(name)) is not None:
+        return load(found, name, validation=validation, seed=seed)
     return load(name, validation=validation, seed=seed)
 
 

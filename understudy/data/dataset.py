@@ -147,6 +147,7 @@ class DataSet(Generic[S]):
         read: a function of its settings and of an ``Access``. It returns ``Contents``, or anything that
             ``understudy.distill`` takes as data.
         settings: a frozen dataclass whose fields are the settings; their annotations are checked.
+        suffixes: of files of this form: one, or a folder that holds some, needs no name of a data set.
 
     >>> @dataclass(frozen=True)
     ... class Settings:
@@ -161,10 +162,17 @@ class DataSet(Generic[S]):
     about: str
     read: Callable[[S, Access], object]
     settings: type[S] = NoSettings  # type: ignore[assignment]
+    suffixes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if taken := RESERVED.intersection(self.known):
             raise UserError(f"data set {self.name!r}: the setting {min(taken)!r} is one of all data sets; rename it")
+
+    def lies_at(self, path: Path) -> bool:
+        """Whether a path is a file of this form, or a folder that holds some."""
+        if path.is_dir():
+            return any(file.suffix in self.suffixes for file in path.iterdir())
+        return path.suffix in self.suffixes and path.is_file()
 
     @property
     def known(self) -> list[str]:

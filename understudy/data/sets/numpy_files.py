@@ -173,5 +173,9 @@ def _tensor(array: np.ndarray) -> Tensor:
 
 
 NUMPY = DataSet(
-    "numpy", "your own arrays: ROOT.npz with x_train and y_train, or ROOT/x_train.npy and y_train.npy", read, Named
+    "numpy",
+    "your own arrays: ROOT.npz with x_train and y_train, or ROOT/x_train.npy and y_train.npy",
+    read,
+    Named,
+    suffixes=(".npz", ".npy"),
 )

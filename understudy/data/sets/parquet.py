@@ -140,5 +140,9 @@ def _open(path: Path) -> "pq.ParquetFile":
 
 
 PARQUET = DataSet(
-    "parquet", "encoded images in ROOT/train*.parquet and ROOT/test*.parquet, or in one file", read, ParquetSettings
+    "parquet",
+    "encoded images in ROOT/train*.parquet and ROOT/test*.parquet, or in one file",
+    read,
+    ParquetSettings,
+    suffixes=(".parquet",),
 )

@@ -176,5 +176,9 @@ def _label(content: bytes, kind: str, place: str) -> int | str | tuple[float, ..
 
 
 WEBDATASET = DataSet(
-    "webdataset", "encoded images in shards, ROOT/train*.tar and ROOT/test*.tar, or in one", read, ShardSettings
+    "webdataset",
+    "encoded images in shards, ROOT/train*.tar and ROOT/test*.tar, or in one",
+    read,
+    ShardSettings,
+    suffixes=(".tar",),
 )
