@@ -162,3 +162,5 @@ def test_bench_prints_a_table_of_settings_or_writes_it(workplace, tmp_path, monk
     again = run("--choose", "--write")
     assert (again.code, "has settings already" in again.err) == (2, True)
     assert run("--write").code == 2
+    plain = run("--choose", "--settings", "plain")
+    assert (plain.code, "leave --settings out" in plain.err) == (2, True)

@@ -53,7 +53,7 @@ def test_a_step_is_split_and_set_against_its_floors(training, method, settings, 
     assert {"data", "student", "losses", "backward", "optimizer", "loop"} <= set(cost.parts_ms)
     assert ("adversaries" in cost.parts_ms) == (method == "can")
     assert all(value >= 0 for value in cost.parts_ms.values())
-    assert min(cost.step_ms, cost.images_per_second, cost.loader_images_per_second, cost.peak_memory_mb) > 0
+    assert min(cost.step_ms, cost.samples_per_second, cost.loader_samples_per_second, cost.peak_memory_mb) > 0
     assert cost.batch == 16
 
 

@@ -7,7 +7,9 @@ import pytest
 from understudy import UserError
 from understudy import recipe as recipes
 from understudy.files import read_json
+from understudy.recipe.build import Builder
 from understudy.runs import Run
+from understudy.runs.assistants import trials
 from understudy.runs.compile import compiled
 
 BASE = """
@@ -63,6 +65,17 @@ def test_an_assistant_that_names_no_method_learns_as_the_student_does():
     assert assistant.method == "dgkd"
     assert assistant.settings == {"weight": 0.5, "temperature": 2, "drop": 0, "survival": 1.0}
     assert assistant.config.epochs == 7
+
+
+def test_chosen_assistants_see_the_images_that_the_student_sees():
+    student = 'student = { network = "plain2", size = 14, interpolation = "nearest", mean = [0.3], std = [0.4] }'
+    text = BASE.replace('student = { network = "plain2" }', student) + 'methods = { takd = { assistants = "auto" } }'
+    recipe = recipes.parse(text)
+    tables = [node.network for node in trials(recipe, "takd", Builder.of(recipe.data)) if node.role == "student"]
+    between = [table for table in tables if table.network not in ("plain2", "plain10")]
+    assert between
+    for table in between:
+        assert (table.size, table.interpolation, table.mean, table.std) == (14, "nearest", (0.3,), (0.4,))
 
 
 def test_any_method_takes_assistants_and_taps_of_the_student_are_not_asked_of_them():

@@ -34,8 +34,8 @@ class StepCost:
     parts_ms: dict[str, float]  # of the same step, with the time of waiting for data
     floors_ms: dict[str, float]
     of_floor: dict[str, float]  # 1 is the floor
-    images_per_second: float  # waiting for data included
-    loader_images_per_second: float  # of the data alone, as fast as they come
+    samples_per_second: float  # waiting for data included
+    loader_samples_per_second: float  # of the data alone, as fast as they come
     limit: Literal["loader", "step"]
     peak_memory_mb: float
     memory_of: Literal["accelerator", "process"]
@@ -66,8 +66,8 @@ def step_cost(training: Training, number: int, *, seconds: float = 5.0) -> StepC
         parts_ms=split,
         floors_ms={name: _milliseconds(values) for name, values in times.items()},
         of_floor={name: round(median_ratio(values, ours), 4) for name, values in times.items()},
-        images_per_second=round(size / (statistics.median(ours) + split["data"] / 1000), 1),
-        loader_images_per_second=round(loader, 1),
+        samples_per_second=round(size / (statistics.median(ours) + split["data"] / 1000), 1),
+        loader_samples_per_second=round(loader, 1),
         limit="loader" if loader < size / statistics.median(ours) else "step",
         peak_memory_mb=round(found.get("accelerator", found.get("process", 0)) / 1e6, 1),
         memory_of="accelerator" if "accelerator" in found else "process",
@@ -145,16 +145,16 @@ def _split(training: Training, stage: Stage, seconds: float) -> dict[str, float]
 
 
 def _loader_rate(training: Training, stage: Stage, seconds: float) -> float:
-    """Images per second of the data alone."""
+    """Samples per second of the data alone."""
     feed = _endless(training, stage)
     next(feed)  # worker processes have started
     device = training.settings.torch_device
     synchronize(device)
-    began, images = time.perf_counter(), 0
-    while images == 0 or time.perf_counter() - began < seconds:
-        images += len(next(feed))
+    began, samples = time.perf_counter(), 0
+    while samples == 0 or time.perf_counter() - began < seconds:
+        samples += len(next(feed))
     synchronize(device)
-    return images / (time.perf_counter() - began)
+    return samples / (time.perf_counter() - began)
 
 
 def _endless(training: Training, stage: Stage) -> Iterator[Batch]:

@@ -58,6 +58,8 @@ def bench(
     from understudy.runs import Run
     from understudy.runs.preview import Preview
 
+    if choosing and options.settings is not None:
+        raise UserError("--choose measures what the recipe's settings leave open: leave --settings out")
     if write and not choosing:
         raise UserError("--write adds the settings of --choose to the recipe: give both")
     with tempfile.TemporaryDirectory() as nowhere, Live(err) as live:
@@ -86,7 +88,7 @@ def bench(
             _show(name, cost, out)
     for name, times in answers.items():
         one, many = times.one.p50, times.batch.p50
-        line = f"{name} answers in {one:.3g} ms (one image), {many:.3g} ms ({times.batch.batch} images"
+        line = f"{name} answers in {one:.3g} ms (one sample), {many:.3g} ms ({times.batch.batch} samples"
         out.print(f"{line}, {many / times.batch.batch:.3g} ms each)", markup=False, highlight=False)
 
 
@@ -182,8 +184,8 @@ def _sentences(cost: "StepCost") -> Iterator[str]:
     for name, ratio in cost.of_floor.items():
         yield f"step: {ratio:.2f} of floor {name} ({cost.step_ms:.2f} ms against {cost.floors_ms[name]:.2f} ms)"
     yield (
-        f"{cost.images_per_second:,.0f} images/s in batches of {cost.batch}; the data alone come at "
-        f"{cost.loader_images_per_second:,.0f} images/s: the limit is the {cost.limit}"
+        f"{cost.samples_per_second:,.0f} samples/s in batches of {cost.batch}; the data alone come at "
+        f"{cost.loader_samples_per_second:,.0f} samples/s: the limit is the {cost.limit}"
     )
     whose = "of the accelerator" if cost.memory_of == "accelerator" else "of the whole process"
     yield f"peak memory {cost.peak_memory_mb:,.0f} MB, {whose}"

@@ -93,8 +93,17 @@ class PathNetworks:
         student = self.recipe.student
         settings = self._student.settings if self._student else {}
         others = {key: value for key, value in settings.items() if key != self.family.by}
-        spec = self.family.network(size, others)
-        return NetworkTable(network=spec.name, settings=spec.settings, mean=student.mean, std=student.std)
+        spec, side = self.family.network(size, others), self.builder.size(student)
+        return NetworkTable(
+            network=spec.name,
+            settings=spec.settings,
+            mean=student.mean,
+            std=student.std,
+            size=side,
+            interpolation=None if side is None else student.interpolation,
+            output=student.output,
+            token_table=student.token_table,
+        )
 
     def _between(self, builder: Builder) -> list[Size]:
         """The assistants' sizes: the named ones, or those of the papers between the two networks."""
