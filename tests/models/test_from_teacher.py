@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from understudy.errors import UserError
-from understudy.models import Normalized, build, from_teacher
+from understudy.models import Normalized, OwnTokens, build, from_teacher
 from understudy.taps import inner
 from understudy.taps.attention import list_of_layers
 
@@ -89,6 +89,12 @@ def test_layers_may_have_names_as_those_of_torchvisions_transformers():
     assert torch.equal(student["layers"].layer_1.weight, teacher["layers"].layer_1.weight)
 
 
+def test_networks_of_the_same_token_table_have_the_same_words():
+    teacher, student = OwnTokens(encoder(4), "small"), OwnTokens(encoder(2), "small")
+    from_teacher(student, teacher, [0, 3])
+    assert torch.equal(student.module.tokens.weight, teacher.module.tokens.weight)
+
+
 @pytest.mark.parametrize(
     ("student", "layers", "at", "words"),
     [
@@ -97,6 +103,12 @@ def test_layers_may_have_names_as_those_of_torchvisions_transformers():
         (encoder(2), [0, -1], None, "the teacher's layers at 'layers' are numbered 0 to 3"),
         (encoder(2), [0, "1"], None, "the teacher's layers at 'layers' are numbered 0 to 3"),
         (encoder(2, width=4), [0, 1], None, r"'positions' has shape \(6, 4\), the teacher's \(6, 8\), and 28 more"),
+        (
+            OwnTokens(encoder(2), "small"),
+            [0, 1],
+            None,
+            "reads texts by token_table = 'small', the teacher by the data's",
+        ),
         (encoder(2), [0, 1], "blocks", "the network has no module 'blocks'"),
         (nn.Linear(2, 2), [0], None, "the student has no list of layers of one class"),
         (bert(2), [0, 1], None, "the teacher has no 'layers.0.attention.self.query.weight'"),

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from understudy.bounds import Whole
 from understudy.errors import UserError
-from understudy.taps import Tap, find, inner
+from understudy.models.preprocessing import OwnTokens
+from understudy.taps import Tap, find, inner, layers
 from understudy.taps.attention import list_of_layers
 
 
@@ -47,6 +48,7 @@ def from_teacher(
     >>> torch.equal(student.layers[0].norm1.weight, teacher.layers[3].norm1.weight), "tokens.weight" in names
     (True, True)
     """
+    _check_words(student, teacher)
     student, teacher = inner(student), inner(teacher)
     theirs, ours = _lists(student, teacher, at)
     numbers, own_layers, given_layers = list(layers), _layers(student, ours), _layers(teacher, theirs)
@@ -67,6 +69,20 @@ def from_teacher(
         for name, value in copied.items():
             own[name].copy_(value)
     return tuple(copied)
+
+
+def _check_words(student: nn.Module, teacher: nn.Module) -> None:
+    """Row i of an embedding is another word where texts become tokens by other tables."""
+    ours, theirs = (
+        next((layer.table for layer in layers(network) if isinstance(layer, OwnTokens)), "")
+        for network in (student, teacher)
+    )
+    if ours != theirs:
+        own, given = (f"token_table = {table!r}" if table else "the data's own tokens" for table in (ours, theirs))
+        raise UserError(
+            f"the student reads texts by {own}, the teacher by {given}: its embeddings, which are copied, are those of "
+            "other words; give both the same table"
+        )
 
 
 def _lists(student: nn.Module, teacher: nn.Module, at: str | None) -> tuple[str, str]:
