@@ -98,6 +98,29 @@ def test_arrays_that_do_not_fit_are_told_and_the_others_are_answered(of_rows, tm
         assert words in said
 
 
+def test_rows_of_whole_numbers_stay_whole_where_the_student_learned_from_such(tmp_path):
+    spec = NetworkSpec("torch.nn:EmbeddingBag", {"num_embeddings": 4, "embedding_dim": 2, "mode": "sum"})
+    network, ids = spec.build(trusted=["torch"]), torch.tensor([[0, 1], [2, 3]])
+    with torch.no_grad():
+        network.weight.copy_(torch.tensor([[1.0, 0], [1, 0], [0, 1], [0, 1]]))
+    task = Classification(("a", "b"))
+    described = product.describe(network, spec, (2,), task, example=ids)
+    assert described["input"] == {"shape": [2], "dtype": "int64"}
+    product.save(tmp_path / "bags", network, described)
+    np.save(tmp_path / "ids.npy", ids.numpy().astype("int16"))
+    found = predict(tmp_path / "bags", tmp_path / "ids.npy", trust=["torch"])
+    assert [one.classes[0][0] for one in found] == ["a", "b"]
+
+
+def test_a_student_of_several_tensors_takes_no_files(tmp_path):
+    network = NetworkSpec("torch.nn:Bilinear", {"in1_features": 4, "in2_features": 3, "out_features": 2})
+    built, both = network.build(trusted=["torch"]), {"input1": torch.zeros(1, 4), "input2": torch.zeros(1, 3)}
+    described = product.describe(built, network, (4,), Classification(("a", "b")), example=both)
+    product.save(tmp_path / "pair", built, described)
+    with pytest.raises(UserError, match=r"takes several tensors \(input1, input2\), and no files"):
+        predict(tmp_path / "pair", "rows.npy", trust=["torch"])
+
+
 def test_images_in_an_array_are_those_of_files(shipped, photos, tmp_path):
     _, labels = photos
     files = sorted(labels)

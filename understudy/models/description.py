@@ -30,6 +30,7 @@ class Input(_Table):
     shape: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)]
     range: tuple[float, float] | None = None  # of images
     tensors: tuple[str, ...] = ()  # the names of several tensors, as of a text or a cloud of points
+    dtype: Literal["bool", "uint8", "int8", "int16", "int32", "int64"] | None = None  # of whole numbers
     image: str = RULE
     resize: Annotated[int, Field(ge=1)] | None = None  # the short side, of rules with one
     decoder: Decoder = "pillow"

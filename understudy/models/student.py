@@ -17,6 +17,7 @@ from understudy.models import NetworkSpec, Output, Preprocessing, load_weights, 
 from understudy.models.grafts import graft_of
 from understudy.models.hub import PREFIX, fetched
 from understudy.models.outside import LIBRARIES
+from understudy.nested import Nested, named
 from understudy.taps import inner, layers
 from understudy.tasks import Classification, Detection3D, Task
 from understudy.tasks.detection3d import COUNT, POINTS
@@ -36,10 +37,12 @@ def describe(
     shape: tuple[int, ...],
     task: Task | Sequence[str],
     image: Mapping[str, object] = MappingProxyType({}),
+    example: Nested | None = None,
 ) -> dict[str, object]:
     """The description of a network: name and settings, preprocessing, inputs and outputs.
 
-    ``image`` tells how an image file becomes a sample, if not by the rule of the task (``Data.image``).
+    ``image`` tells how an image file becomes a sample, if not by the rule of the task (``Data.image``); ``example``, a
+    batch of inputs, which tensors a sample has and whether it consists of whole numbers.
     """
     task = task if isinstance(task, Task) else Classification(tuple(task))
     own = inner(network)
@@ -56,19 +59,25 @@ def describe(
         "front": front,
         "graft": graft.describe() if graft else None,
         **({} if output is None or callable(output) else {"output": output}),
-        "input": _input(shape, task, image),
+        "input": _input(shape, task, image, example),
         "task": task.describe(),
         "classes": list(task.names),
         "parameters": sum(p.numel() for p in own.parameters()),
     }
 
 
-def _input(shape: tuple[int, ...], task: Task, image: Mapping[str, object]) -> dict[str, object]:
+def _input(
+    shape: tuple[int, ...], task: Task, image: Mapping[str, object], example: Nested | None
+) -> dict[str, object]:
     """One sample: its shape; of several tensors their names; of images the range, the channels and the resizing."""
     if isinstance(task, Words):
         return {"shape": list(shape), "tensors": [IDS, MASK]}
     if isinstance(task, Detection3D):
         return {"shape": list(shape), "tensors": [POINTS, COUNT]}
+    if example is not None and not isinstance(example, Tensor):
+        return {"shape": list(shape), "tensors": [name for name, _ in named(example)]}
+    if example is not None and not example.is_floating_point():
+        return {"shape": list(shape), "dtype": str(example.dtype).removeprefix("torch.")}
     if len(shape) == 3 and shape[0] in COLOURS:
         rule = LETTERBOX if task.letterboxed else RULE
         return {"shape": list(shape), "range": [0.0, 1.0], "channels": COLOURS[shape[0]], "image": rule, **image}

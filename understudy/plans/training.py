@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from weakref import WeakValueDictionary
 
+import torch
 from pydantic import JsonValue
 from torch import nn
 
@@ -133,6 +134,7 @@ class RunningJob:
             start = _known(job.start, job, self.builder, builders, callback.note)
             from_teacher(self.network, start, node.start.layers.layers, at=node.start.layers.at)
         self.stages = stages_of(node, self.network, teachers, self.builder.data)
+        self.example = self.builder.data.example(1, torch.device("cpu"))
         _check_key(job, self.builder, self.stages)
         self.origin = Origin(node, job.key, self.folder)
         self.training = Training(
@@ -162,7 +164,8 @@ class RunningJob:
         leaving = self.builder.product(network)
         spec = None if is_object(node.network.network) else self.builder.spec(node.network)
         shape, task = self.builder.shape(node.network), self.builder.task(node.network)
-        product.save(folder, leaving, product.describe(leaving, spec, shape, task, self.builder.data.image))
+        described = product.describe(leaving, spec, shape, task, self.builder.data.image, self.example)
+        product.save(folder, leaving, described)
         if self.training.last is not None:
             restore(network, self.training.last)
             product.save_weights(folder / LAST, self.builder.product(network).state_dict())

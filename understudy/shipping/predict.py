@@ -131,7 +131,9 @@ def _in_turn(student: Student, words: Iterable[str], batch: int) -> Iterator[lis
     """Batches of images, and between them each file with an array, in the given order."""
     seen = student.description
     if seen.input.tensors:
-        raise UserError(f"a student of several tensors ({', '.join(seen.input.tensors)}) takes no files")
+        raise UserError(
+            f"the student takes several tensors ({', '.join(seen.input.tensors)}), and no files: ask it in Python"
+        )
     suffixes, what = (SUFFIXES, "images") if seen.takes_images else ((ARRAY,), "arrays")
     listed = [name for word in words for name in _listed(word, suffixes, what)]
     for array, names in itertools.groupby(listed, lambda name: name.image.endswith(ARRAY)):
@@ -159,11 +161,18 @@ def _of_array(student: Student, name: Prediction, top: int, batch: int) -> list[
         found = f"an array of shape {rows.shape} and type {rows.dtype}"
         return [replace(name, problem=f"{name.image} is {found}, and the student takes rows of shape {shape}")]
     for start in range(0, len(rows), batch):
-        samples = samples_of(rows[start : start + batch])
-        inputs = samples.float() / 255 if samples.dtype == torch.uint8 else samples.float()
+        inputs = _inputs(rows[start : start + batch], student.description.input.dtype)
         for row, told in enumerate(_told(student, inputs, top), start):
             answers.append(Prediction(f"{name.image}[{row}]", text=told.text, record=told.record))
     return answers
+
+
+def _inputs(rows: np.ndarray, dtype: str | None) -> Tensor:
+    """Rows of an array as a batch: bytes from 0 to 1, and whole numbers as such where the student learned from such."""
+    if dtype is not None:
+        return torch.from_numpy(np.array(rows, dtype=dtype))
+    samples = samples_of(rows)
+    return samples.float() / 255 if samples.dtype == torch.uint8 else samples.float()
 
 
 def _of_clouds(student: Student, names: Sequence[Prediction], top: int) -> list[Prediction]:
