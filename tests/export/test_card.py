@@ -7,6 +7,7 @@ from pathlib import Path
 
 import huggingface_hub
 import pytest
+import torch
 import yaml
 from huggingface_hub import ModelCard, errors
 
@@ -15,6 +16,7 @@ from tests.conftest import RECIPE_ALONE
 from understudy.cli.card import card
 from understudy.errors import UserError
 from understudy.files import sealed
+from understudy.models import NetworkSpec
 from understudy.models import student as product
 from understudy.shipping import hub
 from understudy.shipping.card import files, write_card
@@ -87,6 +89,23 @@ def test_a_card_tells_of_the_task(tmp_path, task, shelf, told):
     assert card.data.pipeline_tag == shelf
     assert told in card.content
     assert told or "answers" not in card.content
+
+
+@pytest.mark.parametrize(
+    ("task", "shape", "example", "shelf"),
+    [
+        (understudy.tasks.Classification(("a", "b")), (4,), torch.zeros(1, 4), "tabular-classification"),
+        (understudy.tasks.Regression(("a", "b")), (4,), torch.zeros(1, 4), "tabular-regression"),
+        (understudy.tasks.Classification(("a", "b")), (4,), torch.zeros(1, 4, dtype=torch.int64), None),
+        (understudy.tasks.Classification(("a", "b")), (4,), {"left": torch.zeros(1, 4)}, None),
+        (understudy.tasks.Classification(("a", "b")), (2, 4), torch.zeros(1, 2, 4), None),
+    ],
+)
+def test_a_card_calls_images_only_what_takes_some(tmp_path, task, shape, example, shelf):
+    spec = NetworkSpec("torch.nn:Linear", {"in_features": 4, "out_features": 2})
+    network = spec.build(trusted=["torch"])
+    product.save(tmp_path, network, product.describe(network, spec, shape, task, example=example))
+    assert ModelCard.load(write_card(tmp_path)).data.pipeline_tag == shelf
 
 
 def test_what_a_hand_wrote_is_kept(run):

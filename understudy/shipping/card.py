@@ -140,8 +140,8 @@ def _front_matter(known: Known) -> dict[str, object]:
     method = known.method
     tags = ["understudy", "knowledge-distillation", *([method[0]] if method else [])]
     matter: dict[str, object] = {"library_name": "understudy", "tags": tags}
-    kind = _PIPELINES.get(known.description.task.name)
-    if known.description.takes_images and kind:
+    kind = _pipeline(known.description)
+    if kind:
         matter["pipeline_tag"] = kind
     if known.result is not None and method is not None:
         data, first = known.result.data, known.result.first
@@ -155,10 +155,27 @@ def _front_matter(known: Known) -> dict[str, object]:
     return matter
 
 
-_PIPELINES = {
+def _pipeline(described: Description) -> str | None:
+    """What the Hub calls the task; None where it has no word for it."""
+    task, rows = described.task.name, len(described.input.shape) == 1 and not described.input.tensors
+    if task in _OF_TEXTS:
+        return _OF_TEXTS[task]
+    if described.takes_images:
+        return _OF_IMAGES.get(task)
+    return _OF_ROWS.get(task) if rows and described.input.dtype is None else None
+
+
+_OF_TEXTS = {"text": "text-classification", "tags": "token-classification"}
+_OF_IMAGES = {
     "classification": "image-classification",
     "soft-labels": "image-classification",
-    "text": "text-classification",
+    "segmentation": "image-segmentation",
+    "detection": "object-detection",
+}
+_OF_ROWS = {
+    "classification": "tabular-classification",
+    "soft-labels": "tabular-classification",
+    "regression": "tabular-regression",
 }
 
 
