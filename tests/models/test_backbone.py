@@ -55,6 +55,26 @@ def test_a_unet_goes_back_from_the_maps_of_a_backbone(stride, size):
     assert widths == [4 + 4, 4 + 8, 3 + 4][: len(widths)]  # a map of timm's, or the image, and the one before
 
 
+@pytest.mark.parametrize(("stride", "size"), [(1, (20, 13)), (2, (10, 7)), (4, (5, 4)), (8, (3, 2))])
+def test_a_unet_on_a_backbone_whose_finest_map_is_coarse(monkeypatch, stride, size):
+    def coarse(name, channels=3, **settings):
+        network = make(name, **settings)
+        network.conv_stem.stride = 4, 4
+        network.feature_info = [{**stage, "reduction": 2 * stage["reduction"]} for stage in network.feature_info]
+        return network
+
+    import timm
+
+    make = timm.create_model
+    monkeypatch.setattr(timm, "create_model", coarse)
+    network = build("unet", classes=2, backbone="timm:maps", depth=4, width=2, stride=stride)
+    assert network(torch.rand(1, 3, 20, 13)).shape == (1, 2, *size)
+    widths = [block[0].in_channels for block in network.up]
+    assert widths == [4 + 4, 4 + 16, 8, 3 + 4][: len(widths)]  # at stride 2 there is no map
+    network(torch.rand(2, 3, 20, 13)).sum().backward()
+    assert network.backbone.conv_stem.weight.grad.abs().sum() > 0
+
+
 SEGMENTER = {"backbone": "timm:maps", "depth": 3, "width": 2, "stride": 2}
 NETWORKS = [("fcos", SETTINGS), ("unet", SEGMENTER)]
 

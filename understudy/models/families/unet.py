@@ -18,6 +18,8 @@ class UNet(OnBackbone):
     A backbone from elsewhere takes the place of ``down``.
     """
 
+    bare = 0  # how many grids below that of the image have no map
+
     def __init__(self, classes: int, channels: int, width: int, depth: int, stride: int):
         super().__init__()
         widths = [width * 2**level for level in range(depth + 1)]
@@ -27,12 +29,16 @@ class UNet(OnBackbone):
 
     @classmethod
     def on(cls, backbone: str, hold: bool, classes: int, channels: int, width: int, depth: int, stride: int) -> Self:
-        """A U-Net on a network of timm. On the grid of the image, the image takes the place of a map."""
+        """A U-Net on a network of timm. On the grid of the image, the image takes the place of a map.
+
+        Grids between it and the finest map of the backbone (of stride 4 or 16, say) have no map beside the way up.
+        """
         made = cls.__new__(cls)
         nn.Module.__init__(made)
         strides = [2**level for level in range(1, depth + 1)]
-        widths = made.take_backbone(backbone, channels, strides, by="depth", hold=hold)
-        made._add_way_up([channels, *widths], classes, width, stride)
+        widths = made.take_backbone(backbone, channels, strides, by="depth", hold=hold, finest=False)
+        made.bare = depth - len(widths)
+        made._add_way_up([channels, *[0] * made.bare, *widths], classes, width, stride)
         return made
 
     def _add_way_up(self, widths: list[int], classes: int, width: int, stride: int) -> None:
@@ -45,9 +51,11 @@ class UNet(OnBackbone):
         self.head = nn.Conv2d(coarser, classes, 1)
 
     def maps(self, images: Tensor) -> list[Tensor]:
-        """The maps of the way down, from fine to coarse."""
+        """The maps of the way down, from fine to coarse; those that a backbone lacks have no channels."""
         if self.numbers is not None:
-            return [images, *self.backbone_maps(images)]
+            height, width = images.shape[2:]
+            grids = [(-(-height // 2**level), -(-width // 2**level)) for level in range(1, self.bare + 1)]
+            return [images, *(images.new_empty(len(images), 0, *grid) for grid in grids), *self.backbone_maps(images)]
         x, maps = images, list[Tensor]()
         for level, block in enumerate(self.down):
             x = block(F.max_pool2d(x, 2) if level else x)
@@ -59,7 +67,8 @@ class UNet(OnBackbone):
         x = maps.pop()
         for block in self.up:
             beside = maps.pop()
-            x = block(torch.cat((F.interpolate(x, beside.shape[2:], mode="nearest"), beside), 1))
+            x = F.interpolate(x, beside.shape[2:], mode="nearest")
+            x = block(torch.cat((x, beside), 1) if beside.shape[1] else x)
         logits: Tensor = self.head(x)
         return logits
 
@@ -91,8 +100,8 @@ def unet(
         width: of the first maps; on a backbone, of those of the way up on the grid of the image.
         depth: halvings; 3 by default, on a backbone 5, up to its map of stride 32.
         stride: the output has a place for each square of so many pixels.
-        backbone: ``"timm:NAME"``, a network of timm as the way down. Weights of the classifier (``pretrained = true``
-            or a file in a recipe) are those with which it begins.
+        backbone: ``"timm:NAME"``, a network of timm as the way down, whose finest map may have a stride above 2.
+            Weights of the classifier (``pretrained = true`` or a file in a recipe) are those with which it begins.
         keep_statistics: whether the backbone's batch norms keep the statistics that came with its weights while it is
             trained: those of small batches are poor. False by default.
 
