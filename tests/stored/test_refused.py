@@ -12,6 +12,7 @@ import understudy
 from tests.stored.conftest import CONFIG, equal, files
 from tests.tasks.test_every_method import DATA
 from tests.tasks.test_tasks import networks
+from understudy.answers.forecast import BLOCK, room
 from understudy.config.settings import Settings
 from understudy.config.stage import Stage
 from understudy.config.train import TrainConfig
@@ -253,12 +254,22 @@ def forecasts(*args, **own):
 
 def test_the_check_tells_cost_gain_and_break_even_before_anything_is_stored(at, small, tmp_path):
     text = forecasts(at(views=2), small)
-    assert re.match(r"the teacher is \d+% of a step; 2 views need 3\.46 kB and save \d\.\dx after epoch 2", text)
+    assert re.match(r"the teacher is \d+% of a step; 2 views need 4\.32 kB and save \d\.\dx after epoch 2", text)
     assert "1 view needs" in forecasts(at(views=2), small, replace(CONFIG, augmentation=Augmentation()))
     assert "only in further trainings" in forecasts(at(), small)
     assert forecasts(at(), small, pair="conv -> conv2").startswith("no stored answers: it reads hidden values")
     dependent = forecasts(at(), small, teacher=OfTheMean())  # no gain is promised that there will not be
     assert "no stored answers: the teacher's answers depend on who shares the batch" in dependent
     exact = forecasts(at(views=2, taps="exact"), small, pair="conv -> conv2")
-    assert "2 views need 222 kB" in exact  # 72 samples, 6 maps of 8 x 8 in float32, twice
+    assert "2 views need 274 kB" in exact  # 72 of 90 samples, 6 maps of 8 x 8 in float32, twice
     assert not tmp_path.exists() or not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("record", "share"), [(32, 0.2), (32, 0.001), (408, 0.2), (408, 1.0), (20_008, 0.2)])
+def test_the_room_that_is_foreseen_is_that_of_the_blocks_which_are_written(record, share):
+    places, blocks = 20_000, set()
+    ids = torch.randperm(places, generator=torch.Generator().manual_seed(0))[: round(share * places)].tolist()
+    for number in ids:
+        blocks |= set(range(number * record // BLOCK, ((number + 1) * record - 1) // BLOCK + 1))
+    assert room(record, len(ids), places) == pytest.approx(BLOCK * len(blocks), rel=0.2)
+    assert room(record, places, places) == places * record

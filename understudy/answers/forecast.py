@@ -9,7 +9,10 @@ from understudy.answers.column import forms
 from understudy.answers.encoding import WORD
 from understudy.answers.options import StoredAnswers
 from understudy.config.stage import Stage
+from understudy.data.parts import Part
 from understudy.taps import Answer
+
+BLOCK = 4096  # bytes
 
 
 @dataclass(frozen=True)
@@ -50,15 +53,31 @@ class Forecast:
 
 
 def forecast(
-    stored: StoredAnswers, stage: Stage, answers: Sequence[Answer], samples: int, teacher: float, step: float
+    stored: StoredAnswers, stage: Stage, answers: Sequence[Answer], part: Part, teacher: float, step: float
 ) -> Forecast:
-    """From the teachers' ``answers`` to a batch, and the seconds that the teachers and a whole step took."""
+    """From the teachers' ``answers`` to a batch, and the seconds that the teachers and a whole step took.
+
+    Args:
+        part: the samples that are asked about, of those of a source.
+    """
     views = stored.epochs_asked(stage.config)
-    record = sum((form.words + 1) * WORD for form in forms(stored, answers))
+    view = sum(room((form.words + 1) * WORD, len(part), len(part.source)) for form in forms(stored, answers))
     folder = Path(stored.folder or ".").absolute()
     there = next(path for path in (folder, *folder.parents) if path.exists())
     share = min(teacher / step, 0.99)
-    return Forecast(share, views, views * samples * record, stage.config.epochs, shutil.disk_usage(there).free)
+    return Forecast(share, views, views * view, stage.config.epochs, shutil.disk_usage(there).free)
+
+
+def room(record: int, samples: int, places: int) -> int:
+    """Bytes on the disk of a file with a place for each sample of a source, some of which are written, at random.
+
+    A block takes its room as soon as one of its records is written.
+
+    >>> room(408, samples=50_000, places=50_000), room(408, samples=10_000, places=50_000)
+    (20400000, 18228651)
+    """
+    written: float = 1 - (1 - samples / places) ** max(1.0, BLOCK / record)
+    return round(places * record * written)
 
 
 def size(count: float) -> str:

@@ -21,7 +21,7 @@ from understudy.config.settings import Settings
 from understudy.config.stage import Stage
 from understudy.config.train import TrainConfig
 from understudy.data.lengths import of_mean_length
-from understudy.data.parts import Batch, Data
+from understudy.data.parts import Batch, Data, Part
 from understudy.data.sources import InMemory
 from understudy.errors import UserError
 from understudy.models.weights import restore
@@ -194,7 +194,7 @@ def _dry_run(
         about = f"{subject}, {ABOUT_STORED}"
 
         def foreseen(stored: StoredAnswers) -> Forecast:
-            return _forecast(stored, stage, objective, inputs, len(data.train), seconds)
+            return _forecast(stored, stage, objective, inputs, data.train, seconds)
 
         if stored and (reason := needs_live_teacher(stored, objective, data, settings)):
             about_answers = [Finding("ok", subject, f"no stored answers: {reason}")]
@@ -233,11 +233,11 @@ def _propose_stored(
 
 
 def _forecast(
-    stored: StoredAnswers, stage: Stage, objective: Objective, inputs: Nested, samples: int, step: float
+    stored: StoredAnswers, stage: Stage, objective: Objective, inputs: Nested, part: Part, step: float
 ) -> Forecast:
     device, answers = nested.device(inputs) or torch.device("cpu"), list[tuple[Answer, ...]]()
     seconds = min(clock.timed(lambda: answers.append(objective.ask(inputs)), device) for _ in range(2))
-    return forecast(stored, stage, answers[0], samples, seconds, step)
+    return forecast(stored, stage, answers[0], part, seconds, step)
 
 
 def _step(objective: Objective, stage: Stage, inputs: Nested, batch: Batch, settings: Settings) -> Callable[[], None]:
