@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import fields, replace
@@ -288,7 +289,7 @@ def test_who_asks_distill_for_stored_answers_is_told_what_they_cost_and_why_none
 
     assert notes(None) == []
     (line,) = notes(at(1))
-    assert "; 1 view needs 1.73 kB and saves " in line
+    assert "; 1 view needs 2.16 kB and saves " in line
     cost, new = notes(at(1), scale=20.0)
     assert cost.startswith("stage 'soft targets', stored answers: the teacher is ")
     assert new.endswith("which differ in the teacher's weights or layers")
@@ -322,9 +323,29 @@ def test_a_training_on_shortened_answers_is_the_same_from_teacher_and_file(train
     first, notes = train(at(**kept))
     asked.clear()
     again, more = train(at(**kept))
-    assert notes == more == asked == []
+    assert asked == []
+    assert notes == more
+    assert len(notes) == (kept.get("top") == 1)  # two of three classes are left out
     assert equal(first, again)
     assert not equal(first, train(at())[0])
+
+
+@pytest.mark.parametrize(
+    ("top", "method", "own", "said"),
+    [
+        (1, "kd", {}, True),
+        (1, "kd", {"temperature": 0.01}, False),
+        (2, "divergence", {"form": "forward", "top": 2}, False),
+        (1, "divergence", {"form": "forward", "top": 2}, True),
+        (1, "alone", {}, False),
+    ],
+)
+def test_it_is_said_where_classes_that_are_left_out_have_much_of_the_answer(train, at, top, method, own, said):
+    notes = train(at(top=top), method=method, **own)[1]
+    assert len(notes) == said
+    for note in notes:
+        assert re.match(r"term '[\w-]+': at temperature \d+, \d+% of the teacher's probability is that of", note)
+        assert f"classes which answers.top = {top} leaves out" in note
 
 
 SCRIPT = """

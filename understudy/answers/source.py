@@ -1,6 +1,6 @@
 """The teachers' answers of one stage: read from files if they exist, else computed and written."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -9,8 +9,10 @@ from torch import Tensor
 
 from understudy import nested
 from understudy.answers.column import Value, values_of
+from understudy.answers.encoding import form_of
 from understudy.answers.folder import AnswerFolder, has_others, missed_by_one
 from understudy.answers.options import StoredAnswers
+from understudy.answers.top import left_out
 from understudy.config.settings import Settings
 from understudy.config.stage import Stage
 from understudy.data.augmentation import PLAIN, Augmentation, Draw
@@ -22,8 +24,10 @@ from understudy.nested import Nested
 from understudy.objective import Objective
 from understudy.randomness import Number
 from understudy.taps import Answer, Tap
+from understudy.tasks.classification import LOGITS
 from understudy.teacher.batching import company_matters
 
+LEFT_OUT = 0.2  # of the teacher's probability: where classes that are not stored have more, it is said
 PROBED = 8  # samples for which the stored answers are compared with the teacher's
 
 
@@ -51,7 +55,7 @@ class AnswerSource:
         )
         self.seed, self.prepare, self.note = seed, prepare, note
         self.filling = stored.fill
-        self.compared = self.noted = False
+        self.compared = self.noted = self.weighed = False
         self.teachers = [
             [Value(store, tap, stored, len(data.train.source), note) for tap in values_of(teacher)]
             for store, teacher in zip(stores, objective.teachers, strict=True)
@@ -125,7 +129,12 @@ class AnswerSource:
         if live is not None:
             self._tell_missing(there, ids)
             self._fill(live, ids)
-        return tuple(self._answer(teacher, batch.ids.device) for teacher in self.teachers)
+        answers = tuple(self._answer(teacher, batch.ids.device) for teacher in self.teachers)
+        if self.options.top is not None and not self.weighed:
+            self.weighed = True
+            for text in flattened(self.options, self.objective, answers):
+                self.note(text)
+        return answers
 
     def _as_they_are(self, ids: Tensor, device: torch.device) -> Nested:
         """The inputs of these samples without augmentation."""
@@ -175,6 +184,38 @@ class AnswerSource:
         ):
             for value in values:
                 value.compare(answer)
+
+
+def flattened(stored: StoredAnswers, objective: Objective, answers: Sequence[Answer]) -> Iterator[str]:
+    """The terms to which ``answers.top`` leaves little of the teacher's answers, each with the reason.
+
+    Args:
+        answers: the teachers' logits as they are read from a file.
+    """
+    assert stored.top is not None
+    for name, part in objective.parts.items():
+        temperature = getattr(part.term, "temperature", 1.0)
+        if not part.term.reads.teacher_logits or not isinstance(temperature, (int, float)):
+            continue
+        if part.term.likeliest is not None and part.term.likeliest <= stored.top:
+            continue
+        share = max(left_out(answer.logits, stored.top, temperature) for answer in answers)
+        if share > LEFT_OUT:
+            yield (
+                f"term {name!r}: at temperature {temperature:g}, {share:.0%} of the teacher's probability is that of "
+                f"classes which answers.top = {stored.top} leaves out, and which share it alike: take temperature 1, a "
+                f"larger top or all logits, or the method divergence with form = 'forward' and top = {stored.top}"
+            )
+
+
+def as_read(stored: StoredAnswers, answers: Sequence[Answer]) -> list[Answer]:
+    """The teachers' logits as they would be read from a file."""
+    kept = stored.kept(LOGITS)
+    forms = [form_of(answer.logits, kept) for answer in answers]
+    return [
+        Answer({LOGITS: form.decode(form.encode(answer.logits))}, {}, answer.task)
+        for form, answer in zip(forms, answers, strict=True)
+    ]
 
 
 def passed_over(

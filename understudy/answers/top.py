@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from understudy.errors import UserError
+from understudy.precision import wide
 
 WORD = 8  # bytes
 
@@ -17,7 +18,8 @@ class Top:
     """The largest logits with their classes, and the probability of all others together, which they share alike.
 
     At temperature 1 the probabilities of the largest are exact. The others get ``log(mean(exp(z)))`` of themselves as
-    their logit, each the same; so a higher temperature gives them a little more than their due.
+    their logit, each the same. A higher temperature gives them more than their due, and most of the probability, of
+    which nothing is known then but its sum; see ``left_out``.
     """
 
     shape: tuple[int, ...]
@@ -68,6 +70,17 @@ def largest_of(values: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
     largest, classes = logits.topk(count, 1)
     others = logits.scatter(1, classes, -torch.inf).float().logsumexp(1, keepdim=True)
     return largest, classes, (others - math.log(logits.shape[1] - count)).to(logits.dtype)
+
+
+def left_out(logits: Tensor, count: int, temperature: float) -> float:
+    """The share of the probability that all but the largest have together at a temperature, the mean over a batch.
+
+    >>> logits = torch.tensor([[4.0, 0.0, 0.0, 0.0, 0.0]])
+    >>> round(left_out(logits, 1, 1.0), 2), round(left_out(logits, 1, 4.0), 2)
+    (0.07, 0.6)
+    """
+    probabilities = (wide(logits) / temperature).softmax(-1)
+    return 1 - probabilities.topk(count, -1).values.sum(-1).mean().item()
 
 
 def in_words(rows: Tensor) -> Tensor:

@@ -129,6 +129,10 @@ class SoftDivergence(LogitTerm):
     skew: Between | None = None
     top: Count | None = None
 
+    @property
+    def likeliest(self) -> int | None:
+        return self.top
+
     def loss(self, reading: Reading, owned: nn.Module | None) -> Tensor:
         return soft_divergence(
             reading.student.logits,

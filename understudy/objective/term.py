@@ -353,6 +353,11 @@ class Term(Expression):
     def reads(self) -> Reads:
         """The values that the term reads."""
 
+    @property
+    def likeliest(self) -> int | None:
+        """How many of the teacher's likeliest classes its logits are read of; None: all."""
+        return None
+
     def misfit(self, task: Task) -> str | None:
         """Why the term does not apply to a task, beyond what follows from ``reads`` and ``per``; None if it does."""
         return None

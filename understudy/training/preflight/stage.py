@@ -13,7 +13,7 @@ from torch import nn
 from understudy import nested
 from understudy.answers import StoredAnswers
 from understudy.answers.forecast import Forecast, forecast
-from understudy.answers.source import needs_live_teacher, passed_over, refuse_unfilled
+from understudy.answers.source import as_read, flattened, needs_live_teacher, passed_over, refuse_unfilled
 from understudy.config import hardware as clock
 from understudy.config.momenta import momenta_of
 from understudy.config.optimizers import MaxNorm, optimizer_of
@@ -205,6 +205,9 @@ def _dry_run(
                 expected.whole_gain,
                 [Finding(fits, about, str(expected), worth=True)],
             )
+            if learned and stored.top is not None:
+                texts = flattened(stored, objective, as_read(stored, objective.ask(inputs)))
+                about_answers += [Finding("warning", about, text) for text in texts]
             if learned and (new := passed_over(stored, objective, stage, data, settings, forms, seed)):
                 about_answers.append(Finding("ok", about, new))
         elif isinstance(data.train.source, InMemory) and not company_matters(objective, data, settings):
