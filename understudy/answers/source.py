@@ -204,7 +204,7 @@ def flattened(stored: StoredAnswers, objective: Objective, answers: Sequence[Ans
             yield (
                 f"term {name!r}: at temperature {temperature:g}, {share:.0%} of the teacher's probability is that of "
                 f"classes which answers.top = {stored.top} leaves out, and which share it alike: take temperature 1, a "
-                f"larger top or all logits, or the method divergence with form = 'forward' and top = {stored.top}"
+                "larger top, or all logits"
             )
 
 
