@@ -1,6 +1,6 @@
 """The teachers' answers of one stage: read from files if they exist, else computed and written."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from understudy.answers.column import Value, values_of
 from understudy.answers.encoding import form_of
 from understudy.answers.folder import AnswerFolder, has_others, missed_by_one
 from understudy.answers.options import StoredAnswers
-from understudy.answers.top import left_out
+from understudy.answers.top import flattened
 from understudy.config.settings import Settings
 from understudy.config.stage import Stage
 from understudy.data.augmentation import PLAIN, Augmentation, Draw
@@ -27,7 +27,6 @@ from understudy.taps import Answer, Tap
 from understudy.tasks.classification import LOGITS
 from understudy.teacher.batching import company_matters
 
-LEFT_OUT = 0.2  # of the teacher's probability: where classes that are not stored have more, it is said
 PROBED = 8  # samples for which the stored answers are compared with the teacher's
 
 
@@ -184,28 +183,6 @@ class AnswerSource:
         ):
             for value in values:
                 value.compare(answer)
-
-
-def flattened(stored: StoredAnswers, objective: Objective, answers: Sequence[Answer]) -> Iterator[str]:
-    """The terms to which ``answers.top`` leaves little of the teacher's answers, each with the reason.
-
-    Args:
-        answers: the teachers' logits as they are read from a file.
-    """
-    assert stored.top is not None
-    for name, part in objective.parts.items():
-        temperature = getattr(part.term, "temperature", 1.0)
-        if not part.term.reads.teacher_logits or not isinstance(temperature, (int, float)):
-            continue
-        if part.term.likeliest is not None and part.term.likeliest <= stored.top:
-            continue
-        share = max(left_out(answer.logits, stored.top, temperature) for answer in answers)
-        if share > LEFT_OUT:
-            yield (
-                f"term {name!r}: at temperature {temperature:g}, {share:.0%} of the teacher's probability is that of "
-                f"classes which answers.top = {stored.top} leaves out, and which share it alike: take temperature 1, a "
-                "larger top, or all logits"
-            )
 
 
 def as_read(stored: StoredAnswers, answers: Sequence[Answer]) -> list[Answer]:

@@ -1,16 +1,21 @@
 """The largest logits of an answer, and what all other classes share."""
 
 import math
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from understudy.answers.options import StoredAnswers
 from understudy.errors import UserError
+from understudy.objective import Objective
 from understudy.precision import wide
+from understudy.taps import Answer
 
 WORD = 8  # bytes
+LEFT_OUT = 0.2  # of the teacher's probability: where classes that are not stored have more, it is said
 
 
 @dataclass(frozen=True)
@@ -81,6 +86,28 @@ def left_out(logits: Tensor, count: int, temperature: float) -> float:
     """
     probabilities = (wide(logits) / temperature).softmax(-1)
     return 1 - probabilities.topk(count, -1).values.sum(-1).mean().item()
+
+
+def flattened(stored: StoredAnswers, objective: Objective, answers: Sequence[Answer]) -> Iterator[str]:
+    """The terms to which ``answers.top`` leaves little of the teacher's answers, each with the reason.
+
+    Args:
+        answers: the teachers' logits as they are read from a file.
+    """
+    assert stored.top is not None
+    for name, part in objective.parts.items():
+        temperature = getattr(part.term, "temperature", 1.0)
+        if not part.term.reads.teacher_logits or not isinstance(temperature, (int, float)):
+            continue
+        if part.term.likeliest is not None and part.term.likeliest <= stored.top:
+            continue
+        share = max(left_out(answer.logits, stored.top, temperature) for answer in answers)
+        if share > LEFT_OUT:
+            yield (
+                f"term {name!r}: at temperature {temperature:g}, {share:.0%} of the teacher's probability is that of "
+                f"classes which answers.top = {stored.top} leaves out, and which share it alike: take temperature 1, a "
+                "larger top, or all logits"
+            )
 
 
 def in_words(rows: Tensor) -> Tensor:

@@ -13,7 +13,8 @@ from torch import nn
 from understudy import nested
 from understudy.answers import StoredAnswers
 from understudy.answers.forecast import Forecast, forecast
-from understudy.answers.source import as_read, flattened, needs_live_teacher, passed_over, refuse_unfilled
+from understudy.answers.source import as_read, needs_live_teacher, passed_over, refuse_unfilled
+from understudy.answers.top import flattened
 from understudy.config import hardware as clock
 from understudy.config.momenta import momenta_of
 from understudy.config.optimizers import MaxNorm, optimizer_of
