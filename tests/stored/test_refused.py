@@ -262,6 +262,8 @@ def test_the_check_tells_cost_gain_and_break_even_before_anything_is_stored(at, 
     assert "no stored answers: the teacher's answers depend on who shares the batch" in dependent
     exact = forecasts(at(views=2, taps="exact"), small, pair="conv -> conv2")
     assert "2 views need 274 kB" in exact  # 72 of 90 samples, 6 maps of 8 x 8 in float32, twice
+    (hint,) = told(at(top=1, taps="exact"), small, pair="conv -> conv2")  # it reads no logits of the teacher
+    assert hint.startswith("the teacher is ")
     *_, flat = told(at(top=1), small)
     assert re.match(r"term 'kd': at temperature 4, \d+% of the teacher's probability is that of classes which", flat)
     assert not tmp_path.exists() or not list(tmp_path.iterdir())

@@ -337,6 +337,9 @@ def test_a_training_on_shortened_answers_is_the_same_from_teacher_and_file(train
         (1, "kd", {"temperature": 0.01}, False),
         (2, "divergence", {"form": "forward", "top": 2}, False),
         (1, "divergence", {"form": "forward", "top": 2}, True),
+        (1, "mlkd", {}, True),
+        (1, "logit-regression", {}, True),
+        (1, "outputs", {}, True),
         (1, "alone", {}, False),
     ],
 )
@@ -344,7 +347,9 @@ def test_it_is_said_where_classes_that_are_left_out_have_much_of_the_answer(trai
     notes = train(at(top=top), method=method, **own)[1]
     assert len(notes) == said
     for note in notes:
-        assert re.match(r"term '[\w-]+': at temperature \d+, \d+% of the teacher's probability is that of", note)
+        assert re.match(
+            r"term '[\w-]+'(: at temperature \d+, \d+% of the teacher's prob| reads the teacher's log)", note
+        )
         assert f"classes which answers.top = {top} leaves out" in note
 
 

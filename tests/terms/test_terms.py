@@ -172,3 +172,21 @@ def test_what_looks_at_other_samples_says_so(row: Row):
 def test_every_term_has_a_row():
     others = {FGD, Localisation, N3, PseudoLabels}  # of detectors, triples, samples without labels; tests/tasks/
     assert {type(row.term) for row in ROWS} == set(terms.TERMS.values()) - others
+
+
+@every_term
+def test_a_term_that_reads_logits_as_numbers_says_so(row: Row):
+    """Probabilities stay where every logit is raised by the same; ``answers.top`` warns by ``teacher_temperature``."""
+    teacher, student = networks(alike=not row.other_shapes, attention=row.attention)
+    raised = copy.deepcopy(teacher)
+    *_, head = (layer for layer in raised.modules() if isinstance(layer, nn.Linear))
+    with torch.no_grad():
+        head.bias += 3.0
+    inputs, labels, ids = batch()
+    values = []
+    for network in (teacher, raised):
+        objective = bound(row, network, copy.deepcopy(student))
+        torch.manual_seed(3)
+        values.append(objective(inputs, labels, ids=ids).loss.item())
+    if row.term.reads.teacher_output and values[0] != pytest.approx(values[1], rel=1e-3, abs=1e-5):
+        assert row.term.teacher_temperature == torch.inf

@@ -96,10 +96,14 @@ def flattened(stored: StoredAnswers, objective: Objective, answers: Sequence[Ans
     """
     assert stored.top is not None
     for name, part in objective.parts.items():
-        temperature = getattr(part.term, "temperature", 1.0)
-        if not part.term.reads.teacher_logits or not isinstance(temperature, (int, float)):
+        term, temperature = part.term, part.term.teacher_temperature
+        if not term.reads.teacher_output or (term.likeliest is not None and term.likeliest <= stored.top):
             continue
-        if part.term.likeliest is not None and part.term.likeliest <= stored.top:
+        if temperature == math.inf:
+            yield (
+                f"term {name!r} reads the teacher's logits as numbers, and those of all classes which answers.top = "
+                f"{stored.top} leaves out are the same: store all logits"
+            )
             continue
         share = max(left_out(answer.logits, stored.top, temperature) for answer in answers)
         if share > LEFT_OUT:

@@ -16,6 +16,7 @@ made these, so the discriminator's step wants the student's answers detached, an
 discriminator's parameters left alone.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -259,6 +260,10 @@ class CAN(LogitTerm):
     adversary: ClassVar[bool] = True
 
     @property
+    def teacher_temperature(self) -> float:
+        return math.inf
+
+    @property
     def reads(self) -> Reads:
         labels = self.game in ("can", "joint") or self.condition == "label"
         return super().reads | Reads(batch=True, inputs=self.condition == "image", labels=labels)
@@ -369,6 +374,10 @@ class LogitsL1(LogitTerm):
     """
 
     reduction: Literal["sum", "mean"] = "sum"
+
+    @property
+    def teacher_temperature(self) -> float:
+        return math.inf
 
     def loss(self, reading: Reading, owned: nn.Module | None) -> Tensor:
         return logits_l1(reading.student.logits, reading.teacher.logits, reduction=self.reduction)

@@ -93,6 +93,10 @@ class CurriculumKD(Term):
     by: Literal["all", "sample"] = "all"
 
     @property
+    def teacher_temperature(self) -> float:
+        return self.start + self.span
+
+    @property
     def reads(self) -> Reads:
         return Reads(student_logits=True, teacher_logits=True)
 

@@ -4,6 +4,7 @@ Weight: 1 for each part. Both are choices of this library, as is the whole metho
 and the student's last layer learns to answer with the encoder's own vector (task ``embedding``).
 """
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -74,6 +75,10 @@ class EncoderFeatures(MapsTerm):
     form: Form = "cosine"
     places: NonNegative = 1.0
     whole: NonNegative = 1.0
+
+    @property
+    def teacher_temperature(self) -> float:
+        return math.inf
 
     @property
     def reads(self) -> Reads:

@@ -11,6 +11,7 @@ lead from the first to the last block within each stage, of pooled maps. Its 0.0
 here, at its batch of 64. There the largest distances are constants to the gradient, which reaches one end of each edge.
 """
 
+import math
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -124,6 +125,10 @@ class IRG(PairsTerm):
     def __post_init__(self) -> None:
         super().__post_init__()
         Pair.parse(self.embedding)
+
+    @property
+    def teacher_temperature(self) -> float:
+        return math.inf
 
     @property
     def reads(self) -> Reads:

@@ -5,6 +5,7 @@ Weight: 1 in the paper, whose only loss this is: labels are not read. The sum ov
 rate: SGD at 0.1 can diverge. The mean, with weight 1, is that of a later benchmark (KD-Zoo).
 """
 
+import math
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -51,6 +52,10 @@ class LogitRegression(LogitTerm):
     """
 
     reduce: Reduce = "mean"
+
+    @property
+    def teacher_temperature(self) -> float:
+        return math.inf
 
     def loss(self, reading: Reading, owned: nn.Module | None) -> Tensor:
         values = logit_regression(reading.student.logits, reading.teacher.logits)

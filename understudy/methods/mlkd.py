@@ -137,6 +137,10 @@ class MLKD(LogitTerm):
     classes: NonNegative | None = None
 
     @property
+    def teacher_temperature(self) -> float:
+        return max(self.temperatures)
+
+    @property
     def reads(self) -> Reads:
         return super().reads | Reads(batch=True)
 

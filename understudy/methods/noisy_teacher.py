@@ -4,6 +4,7 @@ Reference: Sau, Balasubramanian, "Deep model compression: distilling knowledge f
 Weight: 1 in the paper, whose only loss this is: labels are not read.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -82,6 +83,10 @@ class NoisyTeacher(LogitTerm):
     sigma: NonNegative = 0.9
     share: Share = 0.5
     reduce: Reduce = "mean"
+
+    @property
+    def teacher_temperature(self) -> float:
+        return math.inf
 
     @property
     def reads(self) -> Reads:

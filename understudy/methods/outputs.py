@@ -8,6 +8,7 @@ Reference: Chen, Choi, Yu, Han, Chandraker, "Learning efficient object detection
 NIPS 2017, for the bounded form. The weight, 1 beside the labels, is a choice of this library.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -110,6 +111,10 @@ class Outputs(Term):
     delta: Positive = 1.0
     bounded: bool = False
     margin: NonNegative = 0.0
+
+    @property
+    def teacher_temperature(self) -> float:
+        return math.inf
 
     @property
     def reads(self) -> Reads:

@@ -9,6 +9,7 @@ divided by the number of classes C, which leaves little of the angles. ``label_w
 ``weight = 0.45``, ``squared = true`` and ``ridge = 0.1 C^2``, 1000 for 100 classes, are the same.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -72,6 +73,10 @@ class Direction(LogitTerm):
     per = "sample"
 
     ridge: Positive = 0.1
+
+    @property
+    def teacher_temperature(self) -> float:
+        return math.inf
 
     @property
     def reads(self) -> Reads:

@@ -4,6 +4,7 @@ Reference: Yang et al., "Knowledge distillation via softmax regression represent
 """
 
 import copy
+import math
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -92,6 +93,10 @@ class SRRL(Term):
         Pair.parse(self.heads)
         if self.features == self.logits == 0:
             raise UserError(f"{self}: features and logits are weights, and not both 0")
+
+    @property
+    def teacher_temperature(self) -> float:
+        return math.inf
 
     @property
     def reads(self) -> Reads:

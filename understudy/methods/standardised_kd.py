@@ -6,6 +6,7 @@ Reference: Sun et al., "Logit standardization in knowledge distillation", CVPR 2
 Weights: 9 and 0.1, with temperature 2, in the authors' CIFAR-100 recipe.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -79,6 +80,10 @@ class StandardisedKD(LogitTerm):
 
     temperature: Temperature = 2.0
     squared: bool = True
+
+    @property
+    def teacher_temperature(self) -> float:
+        return math.inf
 
     def loss(self, reading: Reading, owned: nn.Module | None) -> Tensor:
         return standardised_kd(

@@ -65,6 +65,10 @@ class TransformedTeacher(LogitTerm):
     gamma: Positive = 0.25
     weighted: bool = True
 
+    @property
+    def teacher_temperature(self) -> float:
+        return 1 / self.gamma
+
     def loss(self, reading: Reading, owned: nn.Module | None) -> Tensor:
         return transformed_teacher(
             reading.student.logits, reading.teacher.logits, gamma=self.gamma, weighted=self.weighted

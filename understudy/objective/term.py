@@ -354,6 +354,11 @@ class Term(Expression):
         """The values that the term reads."""
 
     @property
+    def teacher_temperature(self) -> float:
+        """The highest temperature at which the teacher's logits become probabilities; infinite if they stay numbers."""
+        return getattr(self, "temperature", 1.0)
+
+    @property
     def likeliest(self) -> int | None:
         """How many of the teacher's likeliest classes its logits are read of; None: all."""
         return None

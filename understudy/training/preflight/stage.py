@@ -206,7 +206,7 @@ def _dry_run(
                 expected.whole_gain,
                 [Finding(fits, about, str(expected), worth=True)],
             )
-            if learned and stored.top is not None:
+            if learned and stored.top is not None and objective.terms.reads.teacher_output:
                 texts = flattened(stored, objective, as_read(stored, objective.ask(inputs)))
                 about_answers += [Finding("warning", about, text) for text in texts]
             if learned and (new := passed_over(stored, objective, stage, data, settings, forms, seed)):
