@@ -98,6 +98,26 @@ def test_arrays_that_do_not_fit_are_told_and_the_others_are_answered(of_rows, tm
         assert words in said
 
 
+def test_rows_that_are_no_numbers_have_no_answer_and_the_others_have(of_rows, tmp_path, understudy, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    np.save("x.npy", np.float32([[2, 1, 0, 0], [0, np.nan, 0, 0], [0, 0, 1, 1]]))
+    np.save("none.npy", np.zeros((0, 4), np.float32))
+    code, shown, said = understudy("predict", of_rows, "x.npy", "none.npy", "--trust", "torch")
+    assert code == 2
+    assert [line[:10] for line in shown.splitlines()] == ["x.npy[0]: ", "x.npy[2]: "]
+    assert "x.npy[1] holds NaN or infinity" in said
+    assert "none.npy has no rows" in said
+
+
+def test_images_in_an_array_with_other_values_than_those_of_files_are_a_warning(shipped, tmp_path):
+    images = np.full((1, 8, 8, 3), 200, np.uint8)
+    np.save(tmp_path / "bytes.npy", images)
+    np.save(tmp_path / "floats.npy", images.astype(np.float32))
+    assert len(predict(shipped.folder, tmp_path / "bytes.npy")) == 1
+    with pytest.warns(UserWarning, match="values go from 200 to 200, and those of images from 0 to 1"):
+        predict(shipped.folder, tmp_path / "floats.npy")
+
+
 def test_rows_of_whole_numbers_stay_whole_where_the_student_learned_from_such(tmp_path):
     spec = NetworkSpec("torch.nn:EmbeddingBag", {"num_embeddings": 4, "embedding_dim": 2, "mode": "sum"})
     network, ids = spec.build(trusted=["torch"]), torch.tensor([[0, 1], [2, 3]])

@@ -172,6 +172,17 @@ def test_a_file_of_arrays_is_data(command, teacher, arrays, data, methods):
     assert list(recipe["methods"]) == methods
 
 
+def test_a_folder_of_images_beside_other_data_is_refused(command, arrays):
+    (arrays / "mixed").mkdir()
+    for name in ("photos.npz", "photos/train/cat/000.jpg"):
+        copy = arrays / "mixed" / name
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(arrays / name, copy)
+    code, _, err = command("understudy distill --student resnet8 --data mixed --method alone --out runs/mixed")
+    assert code == 2
+    assert "data mixed: it holds files of several data sets (numpy, folder): move the others away" in err
+
+
 def test_a_file_of_arrays_is_data_in_python(arrays):
     assert len(understudy.data.as_data(arrays / "photos.npz", validation=0).train) == 60
 

@@ -9,6 +9,7 @@ from typing import TypedDict
 
 from understudy import tasks
 from understudy.data.dataset import RESERVED, Access, Contents, Progress, assembled, plain_errors
+from understudy.data.images import holds_images
 from understudy.data.own import TaskLike, from_object
 from understudy.data.parts import Data
 from understudy.data.sets import DATASETS
@@ -33,10 +34,16 @@ def at_path(name: str) -> str | None:
     path = Path(name).expanduser()
     if name in DATASETS or not path.exists():
         return None
-    if found := next((dataset.name for dataset in DATASETS.values() if dataset.lies_at(path)), None):
-        return found
-    if path.is_dir():
-        return "folder"
+    found = [dataset.name for dataset in DATASETS.values() if dataset.lies_at(path)]
+    if path.is_dir() and (not found or holds_images(path)):
+        found.append("folder")
+    if len(found) > 1:
+        raise UserError(
+            f"data {name}: it holds files of several data sets ({', '.join(found)}): move the others away, or name the "
+            "data set and its root, as in a recipe"
+        )
+    if found:
+        return found[0]
     known = sorted({suffix for dataset in DATASETS.values() for suffix in dataset.suffixes})
     raise UserError(f"data {name}: this file is read as no data; files that are: {', '.join(known)}")
 

@@ -47,6 +47,11 @@ def below(folder: Path, suffixes: Sequence[str] = SUFFIXES) -> list[Path]:
     return _ending(folder.rglob("*"), suffixes)
 
 
+def holds_images(folder: Path) -> bool:
+    """Whether an image lies in or below a folder; the search ends at the first one."""
+    return any(path.suffix.lower() in SUFFIXES and not path.name.startswith(".") for path in folder.rglob("*"))
+
+
 def named(pattern: str, suffixes: Sequence[str] = SUFFIXES) -> list[Path]:
     """The files of a pattern such as ``photos/*.jpg`` that end so, in the order of their names, without hidden ones."""
     return _ending(map(Path, glob.glob(pattern, recursive=True)), suffixes)

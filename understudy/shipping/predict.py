@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from understudy import nested
 from understudy.data.clouds import SUFFIXES as CLOUDS
 from understudy.data.clouds import Points, clouds, read_cloud, within
 from understudy.data.images import SUFFIXES, Fit, below, fitted, outline, upright
@@ -160,11 +161,32 @@ def _of_array(student: Student, name: Prediction, top: int, batch: int) -> list[
     if rows.dtype.kind not in "uif" or not rows.ndim or tuple(samples_of(rows[:1]).shape[1:]) != shape:
         found = f"an array of shape {rows.shape} and type {rows.dtype}"
         return [replace(name, problem=f"{name.image} is {found}, and the student takes rows of shape {shape}")]
+    if not len(rows):
+        return [replace(name, problem=f"{name.image} has no rows")]
+    seen = student.description.input
     for start in range(0, len(rows), batch):
-        inputs = _inputs(rows[start : start + batch], student.description.input.dtype)
-        for row, told in enumerate(_told(student, inputs, top), start):
-            answers.append(Prediction(f"{name.image}[{row}]", text=told.text, record=told.record))
+        inputs = _inputs(rows[start : start + batch], seen.dtype)
+        broken = set(nested.not_finite(inputs))
+        if seen.range is not None and start == 0 and not broken:
+            _warn_of_values(name.image, inputs, *seen.range)
+        for row, told in enumerate(_told(student, inputs, top)):
+            called = f"{name.image}[{start + row}]"
+            if row in broken:
+                answers.append(Prediction(called, problem=f"{called} holds NaN or infinity"))
+            else:
+                answers.append(Prediction(called, text=told.text, record=told.record))
     return answers
+
+
+def _warn_of_values(called: str, images: Tensor, least: float, most: float) -> None:
+    """Warn of images in an array whose values are not those of image files."""
+    low, high = images.min().item(), images.max().item()
+    if low < least or high > most:
+        warnings.warn(
+            f"{called}: values go from {low:.3g} to {high:.3g}, and those of images from {least:g} to {most:g}: the "
+            "answers are right only if the student was trained on such values (bytes are divided by 255)",
+            stacklevel=3,
+        )
 
 
 def _inputs(rows: np.ndarray, dtype: str | None) -> Tensor:
