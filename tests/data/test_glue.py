@@ -255,3 +255,13 @@ def test_a_student_answers_the_test_part_in_the_benchmarks_form(glue, tmp_path, 
 def test_a_task_that_cannot_be_is_refused(make, words):
     with pytest.raises(UserError, match=words):
         make()
+
+
+def test_the_numbers_of_a_tokenizer_may_have_gaps():
+    tokenizers = pytest.importorskip("tokenizers")
+    words = {"[PAD]": 0, "[UNK]": 1, "good": 2, "bad": 9}
+    made = tokenizers.Tokenizer(tokenizers.models.WordLevel(words, unk_token="[UNK]"))
+    made.pre_tokenizer = tokenizers.pre_tokenizers.WhitespaceSplit()
+    task = Text(("no", "yes"), tokens="tokenizer", tokenizer=made.to_str(), length=4)
+    assert task.encode(["bad"])["input_ids"].max() == 9
+    assert task.token_count == 10

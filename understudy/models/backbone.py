@@ -31,14 +31,14 @@ class OnBackbone(nn.Module):
     statistics_held = False
 
     def take_backbone(
-        self, name: str, channels: int, strides: Sequence[int], *, by: str, hold: bool, finest: bool = True
+        self, name: str, channels: int, strides: Sequence[int], *, by: str, hold: bool, every: bool = True
     ) -> list[int]:
         """Make the network of timm the first module; the channels of its maps of these strides.
 
         ``by`` names the settings that the strides come from; ``hold`` keeps the statistics of its batch norms. Without
-        ``finest`` it may have no maps of the finest strides: those that it has are the last ones.
+        ``every`` it may lack maps of the finest strides: those that it has are the last ones.
         """
-        self.backbone, self.numbers, widths = of_timm(name, channels, strides, by, finest=finest)
+        self.backbone, self.numbers, widths = of_timm(name, channels, strides, by, every=every)
         self.statistics_held = hold
         return widths
 
@@ -58,7 +58,7 @@ class OnBackbone(nn.Module):
 
 
 def of_timm(
-    name: str, channels: int, strides: Sequence[int], by: str, *, finest: bool = True
+    name: str, channels: int, strides: Sequence[int], by: str, *, every: bool = True
 ) -> tuple[nn.Module, list[int], list[int]]:
     """A network of timm with fresh weights, up to its map of the last stride; the numbers of the maps, their channels.
 
@@ -71,7 +71,7 @@ def of_timm(
         channels: of the images.
         strides: from fine to coarse; of several maps with the same stride the last one is taken.
         by: the settings that the strides come from, for an error.
-        finest: whether it must have maps of the finest strides, too; those that it has not are left out otherwise.
+        every: whether it must have a map of each stride; otherwise the finest strides that it lacks are left out.
     """
     library, colon, what = name.partition(":")
     if f"{library}{colon}" != LIBRARY:
@@ -89,7 +89,7 @@ def of_timm(
     if not hasattr(network, "forward_intermediates") or not hasattr(network, "prune_intermediate_layers") or not info:
         raise UserError(f"backbone {name!r}: timm reads no maps of it; take one with strides, as 'timm:resnet18'")
     last = {stage["reduction"]: (index, stage["num_chs"]) for index, stage in enumerate(info)}
-    if not finest:
+    if not every:
         strides = [stride for stride in strides if stride >= min(last)] or strides
     if missing := [stride for stride in strides if stride not in last]:
         raise UserError(

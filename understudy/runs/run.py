@@ -117,7 +117,7 @@ class Run(RunNetworks):
         return plan
 
     def check(self) -> Iterator[Finding]:
-        """The pre-flight: all checks that are possible without training, with the threads and algorithms of one."""
+        """The pre-flight: all checks that are possible without training, at the threads of a training."""
         settings = self.recipe.settings
         with replace(settings, threads=settings.threads or self.execution.threads).in_force():
             yield from self._checks()

@@ -76,10 +76,10 @@ class Words:
             )
         return self.token_count, self.length
 
-    @property
+    @cached_property
     def token_count(self) -> int:
-        """The number of different tokens."""
-        return self._tokenizer.get_vocab_size() if self.tokenizer else len(self.vocabulary)
+        """The number of different tokens; of a tokenizer whose numbers have gaps the largest number and one."""
+        return max(self._tokenizer.get_vocab().values()) + 1 if self.tokenizer else len(self.vocabulary)
 
     @property
     def padding_id(self) -> int:

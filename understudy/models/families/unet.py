@@ -36,7 +36,7 @@ class UNet(OnBackbone):
         made = cls.__new__(cls)
         nn.Module.__init__(made)
         strides = [2**level for level in range(1, depth + 1)]
-        widths = made.take_backbone(backbone, channels, strides, by="depth", hold=hold, finest=False)
+        widths = made.take_backbone(backbone, channels, strides, by="depth", hold=hold, every=False)
         made.bare = depth - len(widths)
         made._add_way_up([channels, *[0] * made.bare, *widths], classes, width, stride)
         return made
